@@ -1,0 +1,82 @@
+"""Greedy decoding: the one loop that training's evaluation and the service both use.
+
+Knows nothing of who computes: a network is two callables, so Keras, ONNX Runtime and a test's fake fit alike.
+
+    repeat vector     encode: source ids (B, S) → (context (B, H),)        decode: states → probabilities (B, T, V)
+    autoregressive    encode: source ids (B, S) → (h, c, h, c, …) (B, H)   step: symbol ids (B,), states
+                                                                             → probabilities (B, V), states
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seq2seq.vocabulary import FloatArray, IdArray
+
+States = Sequence[FloatArray]
+Encode = Callable[[IdArray], States]
+Decode = Callable[[States], FloatArray]
+Step = Callable[[IdArray, States], tuple[FloatArray, States]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch's answers: ids (B, T), and the probability of each symbol chosen (B, T)."""
+
+    ids: IdArray
+    probabilities: FloatArray
+
+    @property
+    def confidence(self) -> FloatArray:
+        """The product of the probabilities of the symbols chosen (B,)."""
+        confidence: FloatArray = self.probabilities.prod(axis=1)
+        return confidence
+
+
+@dataclass(frozen=True)
+class RepeatVector:
+    """A network whose decoder writes the whole answer in one pass."""
+
+    encode: Encode
+    decode: Decode
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        """Source ids (B, S) → the likeliest symbol at each of T places."""
+        return _choose(self.decode(self.encode(sources)))
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """A network whose decoder is stepped `length` times with the symbol that it last chose, first with `start`."""
+
+    encode: Encode
+    step: Step
+    length: int
+    start: int
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        """Source ids (B, S) → the likeliest symbol at each of T places, given those before it."""
+        states = self.encode(sources)
+        symbols = np.full(len(sources), self.start, dtype=np.int32)  # (B,)
+        chosen = []
+        for _ in range(self.length):
+            probabilities, states = self.step(symbols, states)  # (B, V)
+            chosen.append(_choose(probabilities))
+            symbols = chosen[-1].ids
+        return Decoded(
+            np.stack([each.ids for each in chosen], axis=1),
+            np.stack([each.probabilities for each in chosen], axis=1),
+        )
+
+
+Network = RepeatVector | Autoregressive
+
+
+def _choose(probabilities: FloatArray) -> Decoded:
+    """Probabilities (…, V) → the likeliest ids (…) and how likely each is (…)."""
+    ids = probabilities.argmax(axis=-1)
+    best = np.take_along_axis(probabilities, ids[..., None], axis=-1)[..., 0]
+    return Decoded(ids.astype(np.int32), best)

@@ -1,0 +1,145 @@
+"""The contract of a problem: everything that training and serving must agree on, in one object.
+
+Knows no kind of problem by name; those are the modules of `seq2seq.problems`, one file a kind. Alphabet,
+padding, lengths, limits and how a request is read come from here and from nowhere else, so the API's validation
+and the training data cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.vocabulary import IdArray, Symbols, Vocabulary
+
+Keys = npt.NDArray[np.uint64]
+Pair = tuple[IdArray, IdArray]
+"""Source ids (n, S) and target ids (n, T)."""
+
+
+class RuleBroken(ValueError):
+    """A request's value that a problem does not accept: which rule it broke, where, and what would be right.
+
+    `place` is the path inside the value (an item's index in a list); `position` counts characters of a text
+    from 0. Either is empty where the whole value is at fault.
+    """
+
+    def __init__(self, rule: str, message: str, *, place: tuple[int, ...] = (), position: int | None = None):
+        super().__init__(message)
+        self.rule = rule
+        self.message = message
+        self.place = place
+        self.position = position
+
+
+class SpecError(ValueError):
+    """A problem's spec from which no problem can be rebuilt."""
+
+
+@dataclass(frozen=True)
+class Problem(ABC):
+    """A sequence-to-sequence task with a known answer.
+
+    Subclasses are frozen dataclasses whose fields are the spec. B or n is the batch, S the source length, T the
+    target length.
+    """
+
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Problem]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.kinds[cls.kind] = cls
+
+    # What the network sees --------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def source_vocabulary(self) -> Vocabulary: ...
+
+    @property
+    @abstractmethod
+    def target_vocabulary(self) -> Vocabulary: ...
+
+    @property
+    @abstractmethod
+    def source_length(self) -> int:
+        """S, the length every source is padded to."""
+
+    @property
+    @abstractmethod
+    def target_length(self) -> int:
+        """T, the length every target is padded to; never shorter than the longest answer."""
+
+    # Data -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sample_sources(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> IdArray:
+        """n random sources (n, S), each an acceptable request.
+
+        `rare` is the share of them drawn so that answers which few requests have come more often; 0 is uniform.
+        """
+
+    @abstractmethod
+    def answer(self, sources: IdArray) -> IdArray:
+        """The truth: sources (n, S) → targets (n, T)."""
+
+    @abstractmethod
+    def distinct(self, rng: np.random.Generator, batch_size: int) -> Iterator[IdArray]:
+        """Every distinct problem once, as batches of sources; what the answer does not depend on comes from `rng`."""
+
+    @property
+    @abstractmethod
+    def distinct_size(self) -> int:
+        """How many sources `distinct` gives."""
+
+    @property
+    @abstractmethod
+    def domain_size(self) -> int | None:
+        """How many requests are acceptable where `distinct` lists them all, else None."""
+
+    @abstractmethod
+    def keys(self, sources: IdArray) -> Keys:
+        """One number (n,) for what each answer depends on: equal for requests that are the same problem."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> Pair:
+        """n random pairs: source ids (n, S), target ids (n, T)."""
+        sources = self.sample_sources(rng, n)
+        return sources, self.answer(sources)
+
+    # Requests and answers ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def parse(self, value: object) -> Symbols:
+        """A request's value → its symbols, unpadded, in their one canonical form. Raises `RuleBroken`."""
+
+    @abstractmethod
+    def requests(self, sources: IdArray) -> list[Any]:
+        """Padded source ids (n, S) → the requests' values that `parse` and `encode` turn into them."""
+
+    @abstractmethod
+    def encode(self, sources: Sequence[Symbols]) -> IdArray:
+        """What `parse` gave, n of them → padded source ids (n, S)."""
+
+    @abstractmethod
+    def decode(self, targets: IdArray) -> list[Symbols]:
+        """Target ids (n, T) → the symbols that were written, padding dropped."""
+
+    @abstractmethod
+    def render(self, symbols: Symbols) -> Any:
+        """The symbols that a model wrote → the response's value; None where they are no such value."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> dict[str, Any]:
+        """What `parse` accepts, as JSON Schema."""
+
+    # The spec ---------------------------------------------------------------------------------------------
+
+    def spec(self) -> dict[str, Any]:
+        """The problem as plain data, from which `seq2seq.problems.from_spec` rebuilds it."""
+        return {"kind": self.kind, **asdict(self)}

@@ -1,0 +1,309 @@
+"""Addition: a sum of small numbers, read and written as text.
+
+Knows nothing of networks. One request on its way to a network and back, two terms of up to 10:
+
+    "3 + 10"  →  parse "3+10"  →  pad " 3+10"  →  ids [11, 3, 10, 1, 0]  →  …  →  ids [1, 3]  →  "13"  →  13
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.problem import Keys, Problem, RuleBroken
+from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
+
+Padding = Literal["left", "term"]
+Terms = npt.NDArray[np.int64]
+"""Terms (n, max_terms), right-aligned; ABSENT where an expression has fewer."""
+
+ABSENT = -1
+PLUS = 10
+BLANK = 11
+VOCABULARY = characters("0123456789+ ")
+BLANKS_ALLOWED = 4
+"""A request may be this many times as long as the network's source, blanks included."""
+
+
+@dataclass(frozen=True)
+class Addition(Problem):
+    """Sums of `min_terms` to `max_terms` integers, each from `smallest` to `largest`.
+
+    `padding` says where blanks fill an expression up to the source length, for three terms up to 99:
+    `left` gives `"    10+6"`, the whole text to the right; `term` gives `"   10+ 6"`, each term in its own columns.
+    """
+
+    min_terms: int
+    max_terms: int
+    largest: int
+    padding: Padding
+    smallest: int = 0
+
+    kind: ClassVar[str] = "addition"
+
+    def __post_init__(self) -> None:
+        for name in ("min_terms", "max_terms", "largest", "smallest"):
+            if type(getattr(self, name)) is not int:
+                raise TypeError(f"{name} must be an integer, not {getattr(self, name)!r}")
+        if not 1 <= self.min_terms <= self.max_terms:
+            raise ValueError(f"terms must be at least 1 and ordered, not {self.min_terms} to {self.max_terms}")
+        if not 0 <= self.smallest <= self.largest:
+            raise ValueError(f"a term's range must be non-negative and ordered, not {self.smallest} to {self.largest}")
+        if self.padding not in get_args(Padding):
+            raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, not {self.padding!r}")
+
+    # What the network sees
+
+    @property
+    def source_vocabulary(self) -> Vocabulary:
+        return VOCABULARY
+
+    @property
+    def target_vocabulary(self) -> Vocabulary:
+        return VOCABULARY
+
+    @cached_property
+    def digits(self) -> int:
+        """How many digits the largest term has."""
+        return len(str(self.largest))
+
+    @cached_property
+    def source_length(self) -> int:
+        return self.max_terms * self.digits + self.max_terms - 1
+
+    @cached_property
+    def target_length(self) -> int:
+        return len(str(self.max_terms * self.largest))
+
+    # Data, step by step: terms → strings → ids; `Vocabulary.one_hot` makes the last step where it is wanted
+
+    def sample_terms(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> Terms:
+        """n random expressions' terms (n, max_terms): the number of terms uniform, then each term uniform.
+
+        A share of `rare` has its terms drawn between two random bounds of its own, so that sums near either end,
+        which few expressions have, come more often.
+        """
+        bounds = np.sort(rng.integers(self.smallest, self.largest + 1, size=(n, 2)), axis=1)
+        bounds[rng.random(n) >= rare] = self.smallest, self.largest
+        terms = rng.integers(bounds[:, :1], bounds[:, 1:] + 1, size=(n, self.max_terms))
+        counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
+        terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
+        return terms
+
+    def source_strings(self, terms: Terms) -> npt.NDArray[np.bytes_]:
+        """Terms (n, max_terms) → padded expressions (n,), each S characters."""
+        return VOCABULARY.decode_characters(self.source_ids(terms))
+
+    def target_strings(self, terms: Terms) -> npt.NDArray[np.bytes_]:
+        """Terms (n, max_terms) → their sums as padded strings (n,), each T characters."""
+        return VOCABULARY.decode_characters(self.target_ids(np.where(terms == ABSENT, 0, terms).sum(axis=1)))
+
+    def source_ids(self, terms: Terms) -> IdArray:
+        """Terms (n, max_terms) → padded source ids (n, S)."""
+        columns = []
+        for place in range(self.max_terms):
+            term = terms[:, place]
+            present = term != ABSENT
+            columns.append(_digit_ids(np.maximum(term, 0), self.digits))
+            columns[-1][~present] = BLANK
+            if place + 1 < self.max_terms:
+                columns.append(np.where(present, PLUS, BLANK).astype(np.int32)[:, None])
+        ids = np.concatenate(columns, axis=1)  # (n, S)
+        if self.padding == "left":
+            blanks_first = np.argsort(ids != BLANK, axis=1, kind="stable")
+            ids = np.take_along_axis(ids, blanks_first, axis=1)
+        return ids
+
+    def target_ids(self, sums: npt.NDArray[np.int64]) -> IdArray:
+        """Sums (n,) → padded target ids (n, T)."""
+        return _digit_ids(sums, self.target_length)
+
+    def terms(self, sources: IdArray) -> Terms:
+        """Padded source ids (n, S) → terms (n, max_terms): the inverse of `source_ids`."""
+        terms = np.full((len(sources), self.max_terms), ABSENT, dtype=np.int64)
+        rows = np.arange(len(sources))
+        place = self.max_terms - 1 - (sources == PLUS).sum(axis=1)  # (n,) the column of each row's first term
+        terms[rows, place] = 0
+        for column in sources.T:
+            plus = column == PLUS
+            place = place + plus
+            terms[rows[plus], place[plus]] = 0
+            digit = column < PLUS
+            terms[rows[digit], place[digit]] = terms[rows[digit], place[digit]] * 10 + column[digit]
+        return terms
+
+    def sample_sources(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> IdArray:
+        return self.source_ids(self.sample_terms(rng, n, rare=rare))
+
+    def answer(self, sources: IdArray) -> IdArray:
+        terms = self.terms(sources)
+        return self.target_ids(np.where(terms == ABSENT, 0, terms).sum(axis=1))
+
+    @cached_property
+    def distinct_size(self) -> int:
+        values = self.largest - self.smallest + 1
+        return sum(values**count for count in range(self.min_terms, self.max_terms + 1))
+
+    @property
+    def domain_size(self) -> int:
+        return self.distinct_size
+
+    def distinct(self, rng: np.random.Generator, batch_size: int) -> Iterator[IdArray]:  # noqa: ARG002
+        """Every expression once, in order; nothing about a sum is left to `rng`."""
+        values = self.largest - self.smallest + 1
+        for count in range(self.min_terms, self.max_terms + 1):
+            for start in range(0, values**count, batch_size):
+                number = np.arange(start, min(start + batch_size, values**count))
+                terms = np.full((len(number), self.max_terms), ABSENT, dtype=np.int64)
+                for place in range(self.max_terms - 1, self.max_terms - 1 - count, -1):
+                    number, term = np.divmod(number, values)
+                    terms[:, place] = term + self.smallest
+                yield self.source_ids(terms)
+
+    def keys(self, sources: IdArray) -> Keys:
+        """A sum does not depend on the order of its terms, so neither does its key."""
+        terms = np.sort(self.terms(sources), axis=1) + 1  # ABSENT becomes 0
+        keys = np.zeros(len(terms), dtype=np.uint64)
+        for column in terms.T:
+            keys = keys * np.uint64(self.largest + 2) + column.astype(np.uint64)
+        return keys
+
+    # Requests and answers
+
+    def parse(self, value: object) -> str:
+        """`" 10 + 6 "` → `"10+6"`. Raises `RuleBroken`."""
+        if not isinstance(value, str):
+            raise RuleBroken("text", f"an expression is text such as {self._example!r}, not {_kind_of(value)}")
+        if len(value) <= self.longest_request and (match := self._accepted.fullmatch(value)):
+            terms = [term for term in match.groups() if term is not None]
+            if all(self.smallest <= int(term) <= self.largest for term in terms):
+                return "+".join(terms)
+        raise self._fault(value)
+
+    def requests(self, sources: IdArray) -> list[Any]:
+        return [text.decode("ascii").replace(" ", "") for text in VOCABULARY.decode_characters(sources).tolist()]
+
+    def encode(self, sources: Sequence[Symbols]) -> IdArray:
+        return VOCABULARY.encode([self.pad(str(source)) for source in sources])
+
+    def pad(self, expression: str) -> str:
+        """`"10+6"` → the source length."""
+        if self.padding == "term":
+            expression = "+".join([term.rjust(self.digits) for term in expression.split("+")])
+        return expression.rjust(self.source_length)
+
+    def decode(self, targets: IdArray) -> list[Symbols]:
+        return [str(text).strip() for text in VOCABULARY.decode(targets)]
+
+    def render(self, symbols: Symbols) -> int | None:
+        """`"16"` → 16; None for what is no number."""
+        text = str(symbols)
+        return int(text) if text.isdigit() else None
+
+    @cached_property
+    def longest_request(self) -> int:
+        """The most characters a request may have, blanks included."""
+        return BLANKS_ALLOWED * self.source_length
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern(False)}$"}
+
+    # How a request is read
+
+    @property
+    def _example(self) -> str:
+        return "+".join(["10", "6", "7", "2"][: max(2, min(self.max_terms, 4))][: self.max_terms])
+
+    def _pattern(self, capturing: bool) -> str:
+        more = ["", "[0-9]?"][self.digits - 1] if self.digits <= 2 else f"[0-9]{{0,{self.digits - 1}}}"
+        term = rf"{'(' if capturing else '(?:'}0|[1-9]{more})"
+        joined = rf" *\+ *{term}"
+        if capturing:
+            optional = rf"(?:{joined})?" * (self.max_terms - self.min_terms)
+            return rf" *{term}{joined * (self.min_terms - 1)}{optional} *"
+        fewest, most = self.min_terms - 1, self.max_terms - 1
+        return rf" *{term}(?:{joined}){{{fewest if fewest == most else f'{fewest},{most}'}}} *"
+
+    @cached_property
+    def _accepted(self) -> re.Pattern[str]:
+        return re.compile(self._pattern(True))
+
+    def _fault(self, value: str) -> RuleBroken:
+        """Why `value` is not accepted: the first fault that a reader would meet."""
+        if len(value) > self.longest_request:
+            return RuleBroken(
+                "too_long", f"the expression has {len(value)} characters; at most {self.longest_request} are allowed"
+            )
+        for position, character in enumerate(value):
+            if character not in VOCABULARY.symbols:
+                return RuleBroken(
+                    "character",
+                    f"character {position + 1} is {character!a}; only the digits 0 to 9, + and blanks are allowed",
+                    position=position,
+                )
+        if not value.strip(" "):
+            return RuleBroken("empty", f"the expression is empty; write {self._count_of_terms}, as in {self._example}")
+        start = 0
+        parts = value.split("+")
+        for number, part in enumerate(parts, start=1):
+            term = part.strip(" ")
+            position = start + len(part) - len(part.lstrip(" "))
+            start += len(part) + 1
+            if not term:
+                return RuleBroken(
+                    "empty_term", f"term {number} is empty; write a number on each side of every +", position=position
+                )
+            if " " in term:
+                return RuleBroken(
+                    "blank",
+                    f"term {number} has a blank inside, at character {position + term.index(' ') + 1};"
+                    " blanks may stand only around + and at the ends",
+                    position=position + term.index(" "),
+                )
+            if term[0] == "0" and len(term) > 1:
+                return RuleBroken(
+                    "leading_zero",
+                    f"term {number} is {term}; write it without leading zeros, as {int(term)}",
+                    position=position,
+                )
+            if not self.smallest <= int(term) <= self.largest:
+                return RuleBroken(
+                    "range",
+                    f"term {number} is {term}; a term is from {self.smallest} to {self.largest}",
+                    position=position,
+                )
+        return RuleBroken("terms", f"{len(parts)} {_plural(len(parts), 'term')}; write {self._count_of_terms}")
+
+    @property
+    def _count_of_terms(self) -> str:
+        if self.min_terms == self.max_terms:
+            return f"{self.max_terms} {_plural(self.max_terms, 'term')}"
+        if self.min_terms + 1 == self.max_terms:
+            return f"{self.min_terms} or {self.max_terms} terms"
+        return f"{self.min_terms} to {self.max_terms} terms"
+
+
+def _digit_ids(numbers: npt.NDArray[np.int64], width: int) -> IdArray:
+    """Numbers (n,) → their digits' ids (n, width), blanks on the left."""
+    powers = 10 ** np.arange(width - 1, -1, -1)  # (width,)
+    quotients = numbers[:, None] // powers  # (n, width)
+    ids = (quotients % 10).astype(np.int32)
+    ids[:, :-1][quotients[:, :-1] == 0] = BLANK
+    return ids
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else noun + "s"
+
+
+def _kind_of(value: object) -> str:
+    return {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}.get(
+        type(value), "null" if value is None else type(value).__name__
+    )

@@ -1,0 +1,152 @@
+"""Reversal: the first few items of a list, last one first.
+
+Knows nothing of networks. One request on its way to a network and back, six items up to 50, three taken:
+
+    [20, 36, 40, 10, 34, 28]  →  ids the same, for an integer's id is itself  →  …  →  ids [40, 36, 20]
+
+In training the decoder reads its own target shifted right by one and started with 0, so [0, 40, 36].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seq2seq.problem import Keys, Problem, RuleBroken
+from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
+
+
+@dataclass(frozen=True)
+class Reversal(Problem):
+    """Lists of `shortest` to `longest` integers from 1 to `cardinality`; the answer is the first `take`, reversed.
+
+    0 is no item: it pads shorter lists on the right, and starts a sequence.
+    """
+
+    shortest: int
+    longest: int
+    cardinality: int
+    take: int
+
+    kind: ClassVar[str] = "reversal"
+
+    def __post_init__(self) -> None:
+        for name in ("shortest", "longest", "cardinality", "take"):
+            if type(getattr(self, name)) is not int:
+                raise TypeError(f"{name} must be an integer, not {getattr(self, name)!r}")
+        if not 1 <= self.take <= self.shortest <= self.longest:
+            raise ValueError(
+                f"lengths must be ordered, 1 <= take <= shortest <= longest, not {self.take}, {self.shortest}, "
+                f"{self.longest}"
+            )
+        if self.cardinality < 1:
+            raise ValueError(f"cardinality must be at least 1, not {self.cardinality}")
+
+    # What the network sees
+
+    @cached_property
+    def source_vocabulary(self) -> Vocabulary:
+        return integers(self.cardinality)
+
+    @property
+    def target_vocabulary(self) -> Vocabulary:
+        return self.source_vocabulary
+
+    @property
+    def source_length(self) -> int:
+        return self.longest
+
+    @property
+    def target_length(self) -> int:
+        return self.take
+
+    # Data
+
+    def sample_sources(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> IdArray:  # noqa: ARG002
+        """n random lists (n, S); every answer is as common as any other, so `rare` changes nothing."""
+        sources = self._random_items(rng, n, self.longest)
+        return self._cut(rng, sources)
+
+    def answer(self, sources: IdArray) -> IdArray:
+        return np.ascontiguousarray(sources[:, : self.take][:, ::-1])
+
+    @property
+    def distinct_size(self) -> int:
+        return int(self.cardinality**self.take)
+
+    @property
+    def domain_size(self) -> int | None:
+        """Listed whole only where every item of a request counts; else its tails are too many."""
+        return self.distinct_size if self.take == self.longest else None
+
+    def distinct(self, rng: np.random.Generator, batch_size: int) -> Iterator[IdArray]:
+        """Every choice of leading items once, in order, each with a fresh random tail."""
+        for start in range(0, self.distinct_size, batch_size):
+            number = np.arange(start, min(start + batch_size, self.distinct_size))
+            sources = self._random_items(rng, len(number), self.longest)
+            for place in range(self.take - 1, -1, -1):
+                number, item = np.divmod(number, self.cardinality)
+                sources[:, place] = item + 1
+            yield self._cut(rng, sources)
+
+    def keys(self, sources: IdArray) -> Keys:
+        """Only the leading items matter."""
+        keys = np.zeros(len(sources), dtype=np.uint64)
+        for column in sources[:, : self.take].T:
+            keys = keys * np.uint64(self.cardinality + 1) + column.astype(np.uint64)
+        return keys
+
+    def _random_items(self, rng: np.random.Generator, n: int, length: int) -> IdArray:
+        return rng.integers(1, self.cardinality + 1, size=(n, length), dtype=np.int32)
+
+    def _cut(self, rng: np.random.Generator, sources: IdArray) -> IdArray:
+        """Give each list a random length, the rest of it padding."""
+        lengths = rng.integers(self.shortest, self.longest + 1, size=(len(sources), 1))
+        return np.where(np.arange(self.longest) < lengths, sources, 0).astype(np.int32)
+
+    # Requests and answers
+
+    def parse(self, value: object) -> list[int]:
+        """A list of integers → itself. Raises `RuleBroken`."""
+        if not isinstance(value, list):
+            raise RuleBroken("list", f"a sequence is a list of integers, not {type(value).__name__}")
+        for index, item in enumerate(value):
+            if type(item) is not int:
+                raise RuleBroken(
+                    "integer", f"item {index + 1} is {item!r:.40}; an item is an integer, written as 7", place=(index,)
+                )
+            if not 1 <= item <= self.cardinality:
+                raise RuleBroken(
+                    "range", f"item {index + 1} is {item}; an item is from 1 to {self.cardinality}", place=(index,)
+                )
+        if not self.shortest <= len(value) <= self.longest:
+            count = f"exactly {self.longest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
+            raise RuleBroken("length", f"the sequence has {len(value)} items; {count} are needed")
+        return value
+
+    def requests(self, sources: IdArray) -> list[Any]:
+        return [[item for item in row if item != 0] for row in sources.tolist()]
+
+    def encode(self, sources: Sequence[Symbols]) -> IdArray:
+        if self.shortest == self.longest:
+            return np.array(sources, dtype=np.int32)
+        return np.array([[*source, *[0] * (self.longest - len(source))] for source in sources], dtype=np.int32)
+
+    def decode(self, targets: IdArray) -> list[Symbols]:
+        return [[item for item in row if item != 0] for row in targets.tolist()]
+
+    def render(self, symbols: Symbols) -> list[int]:
+        return [int(item) for item in symbols]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1, "maximum": self.cardinality},
+            "minItems": self.shortest,
+            "maxItems": self.longest,
+        }

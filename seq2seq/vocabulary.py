@@ -1,0 +1,130 @@
+"""Vocabularies: which symbols there are, and which id each one has.
+
+Knows nothing of problems. An id is a symbol's place in the vocabulary, so that `0 1 … 9 + space` gives:
+
+    "3+10" padded to " 3+10"  →  ids [11, 3, 10, 1, 0]  →  one-hot, five rows of twelve  →  and back by arg-max
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+IdArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+Symbol = str | int
+Symbols = str | Sequence[int]
+"""One sequence of symbols: text, one character a symbol, or a sequence of integers."""
+
+
+class UnknownSymbol(ValueError):
+    """A sequence holds something that its vocabulary does not."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered set of symbols, all characters or all integers, and the one that pads.
+
+    Raises `ValueError` when made of symbols that repeat, are of both kinds, or leave out the padding.
+    """
+
+    symbols: tuple[Symbol, ...]
+    padding: Symbol
+
+    def __post_init__(self) -> None:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError(f"a vocabulary's symbols must differ: {self.symbols!r}")
+        if not (self.is_text or all(isinstance(symbol, int) for symbol in self.symbols)):
+            raise ValueError(f"symbols must be single ASCII characters or integers: {self.symbols!r}")
+        if self.padding not in self.symbols:
+            raise ValueError(f"the padding symbol {self.padding!r} is not in the vocabulary {self.symbols!r}")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @cached_property
+    def is_text(self) -> bool:
+        """Whether each symbol is one ASCII character."""
+        return all(isinstance(s, str) and len(s) == 1 and s.isascii() for s in self.symbols)
+
+    @cached_property
+    def padding_id(self) -> int:
+        return self.symbols.index(self.padding)
+
+    def encode(self, sequences: Sequence[Symbols]) -> IdArray:
+        """Sequences of one length S → ids (n, S). Raises `UnknownSymbol` naming the first offender."""
+        if self.is_text:
+            return self.encode_characters(np.array(sequences, dtype=np.bytes_))
+        values = np.asarray(sequences, dtype=np.int64)  # (n, S)
+        places = np.searchsorted(self._sorted_integers[0], values)
+        places = np.minimum(places, len(self) - 1)
+        if (bad := self._sorted_integers[0][places] != values).any():
+            raise UnknownSymbol(f"{values[bad][0]} is not in the vocabulary")
+        return self._sorted_integers[1][places]
+
+    def encode_characters(self, strings: npt.NDArray[np.bytes_]) -> IdArray:
+        """Strings of one length S as a bytes array (n,) → ids (n, S)."""
+        if strings.size == 0:
+            return np.zeros((0, strings.dtype.itemsize), dtype=np.int32)
+        codes = np.ascontiguousarray(strings).view(np.uint8).reshape(len(strings), -1)  # (n, S)
+        ids = self._id_of_character[codes]
+        if (bad := ids < 0).any():
+            raise UnknownSymbol(f"{chr(codes[bad][0])!r} is not in the vocabulary")
+        return ids
+
+    def decode(self, ids: IdArray) -> list[Symbols]:
+        """ids (n, S) → n sequences, padding kept."""
+        if self.is_text:
+            return [row.decode("ascii") for row in self.decode_characters(ids).tolist()]
+        return [tuple(row) for row in self._symbol_array[ids].tolist()]
+
+    def decode_characters(self, ids: IdArray) -> npt.NDArray[np.bytes_]:
+        """ids (n, S) → strings of length S as a bytes array (n,), trailing blanks kept."""
+        codes = np.ascontiguousarray(self._symbol_array[ids])  # (n, S) uint8
+        return codes.view(f"S{ids.shape[1]}").reshape(len(ids))
+
+    def one_hot(self, ids: IdArray) -> FloatArray:
+        """ids (…) → one-hot vectors (…, V)."""
+        return np.eye(len(self), dtype=np.float32)[ids]
+
+    def from_one_hot(self, vectors: npt.NDArray[Any]) -> IdArray:
+        """One-hot vectors, or probabilities (…, V) → ids (…), by arg-max."""
+        ids: IdArray = vectors.argmax(axis=-1).astype(np.int32)
+        return ids
+
+    def as_data(self) -> dict[str, Any]:
+        """The vocabulary as plain data, in full."""
+        return {"symbols": list(self.symbols), "padding": self.padding}
+
+    @cached_property
+    def _id_of_character(self) -> IdArray:
+        table = np.full(256, -1, dtype=np.int32)
+        for place, symbol in enumerate(self.symbols):
+            table[ord(str(symbol))] = place
+        return table
+
+    @cached_property
+    def _symbol_array(self) -> npt.NDArray[Any]:
+        if self.is_text:
+            return np.array([ord(str(symbol)) for symbol in self.symbols], dtype=np.uint8)
+        return np.array(self.symbols, dtype=np.int64)
+
+    @cached_property
+    def _sorted_integers(self) -> tuple[npt.NDArray[np.int64], IdArray]:
+        order = np.argsort(self._symbol_array).astype(np.int32)
+        return self._symbol_array[order], order
+
+
+def characters(symbols: Iterable[str], padding: str = " ") -> Vocabulary:
+    """A vocabulary of characters, in the order given."""
+    return Vocabulary(tuple(symbols), padding)
+
+
+def integers(cardinality: int) -> Vocabulary:
+    """The integers from 1 to `cardinality`, and 0, which pads and starts a sequence."""
+    return Vocabulary(tuple(range(cardinality + 1)), 0)

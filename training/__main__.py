@@ -1,0 +1,160 @@
+"""The command line: `python -m training list | fit | verify | show`.
+
+Only `fit`, and `verify --keras`, load Keras; the others run with what serving needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seq2seq import bundle, onnx_runtime
+from seq2seq.bundle import BundleError
+from training import evaluation, report
+from training.recipes import RECIPES, Recipe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 if anything is wrong, 2 for a wrong call, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except BundleError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ntraining: stopped; nothing was written", file=sys.stderr)
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Fit, prove and show the models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("list", help="the recipes")
+    command.set_defaults(run=list_recipes)
+
+    command = commands.add_parser("fit", help="train by a recipe and save a bundle")
+    command.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    command.add_argument("--out", type=Path, help="the bundle's directory (default: the next version under models/ "
+                         "for what ships, under runs/ for the rest)")  # fmt: skip
+    command.add_argument("--seed", type=int, help="seeds weights and data (default: the recipe's)")
+    command.add_argument("--samples", type=int, help="pairs to train on (default: the recipe's)")
+    command.add_argument("--hold-out", action="store_true", help="never train on half of the distinct problems")
+    command.set_defaults(run=fit)
+
+    command = commands.add_parser("verify", help="run saved bundles over their whole domain")
+    command.add_argument("directories", type=Path, nargs="+", metavar="DIR")
+    command.add_argument("--json", action="store_true", help="one line of JSON a bundle")
+    command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")
+    command.set_defaults(run=verify)
+
+    command = commands.add_parser("show", help="a bundle's card")
+    command.add_argument("directory", type=Path, metavar="DIR")
+    command.set_defaults(run=show)
+    return parser
+
+
+def list_recipes(_: argparse.Namespace) -> int:
+    """Print each recipe's name, network and purpose."""
+    for recipe in RECIPES.values():
+        units = f"{'+'.join(map(str, recipe.encoder_units))} to {'+'.join(map(str, recipe.decoder_units))}"
+        print(f"{recipe.name:22}{recipe.family:16}{units:12}{recipe.samples:>12,} samples   {recipe.about}")
+    return 0
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Train, prove and save; prints the recipe first and what was proven last."""
+    recipe = _adjusted(RECIPES[options.recipe], options)
+    directory = options.out or _next_version(Path("models" if recipe.ships else "runs") / recipe.name)
+    version = directory.name if directory.name.isdigit() else "1"
+    print(json.dumps(recipe.as_data(), indent=2))
+    if not recipe.hold_out:
+        print("trains on the whole domain, as the tutorial does; --hold-out shows what it generalises")
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from training import export, fitting
+
+    fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2)
+    print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving")
+    manifest = export.save(recipe, fitted, directory, name=recipe.name, version=version)
+    print(f"{directory}: {_sentence(manifest.evaluation, manifest.agreement, manifest.problem.domain_size)}")
+    return 0
+
+
+def _adjusted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    changes: dict[str, Any] = {"seed": options.seed, "samples": options.samples, "hold_out": options.hold_out or None}
+    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _next_version(directory: Path) -> Path:
+    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
+    return directory / str(max(versions, default=0) + 1)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Prove each bundle anew with its ONNX graphs; exit status 1 if any answer is wrong or differs from Keras'."""
+    status = 0
+    for directory in options.directories:
+        try:
+            faultless = _verify(directory, as_json=options.json, keras=options.keras)
+        except BundleError as error:
+            print(f"training: {error}", file=sys.stderr)
+            faultless = False
+        status = status if faultless else 1
+    return status
+
+
+def _verify(directory: Path, *, as_json: bool, keras: bool) -> bool:
+    """Prove one bundle, print what came of it, and say whether it is without fault."""
+    loaded = bundle.read(directory)
+    manifest, problem = loaded.manifest, loaded.manifest.problem
+    network = onnx_runtime.load(loaded)
+    bundle.check_golden(loaded, network)
+    seed = manifest.evaluation.get("seed", 0)
+    hold_out = bool(manifest.training["recipe"]["hold_out"])
+    result = evaluation.evaluate(problem, network, evaluation.whole_domain(problem, seed), hold_out=hold_out)
+    agreement = manifest.agreement
+    if keras:
+        from training import export
+
+        other = export.keras_network(problem, manifest.network, directory)
+        agreement = evaluation.agreement(network, other, evaluation.whole_domain(problem, seed)).as_data()
+    agrees = agreement["agreed"] == agreement["compared"]
+    if as_json:
+        line = {"model": manifest.name, "version": manifest.version, "domain": problem.domain_size}
+        line |= {"distinct": problem.distinct_size, **result.as_data(), "onnx_keras_agree": agrees}
+        print(json.dumps(line), flush=True)
+    else:
+        print(f"{manifest.name} {manifest.version}: {_sentence(result.as_data(), agreement, problem.domain_size)}")
+        for mistake in result.mistakes:
+            print(f"  {mistake.request!r}: wrote {mistake.written!r}, right is {mistake.right!r}")
+    return result.wrong == 0 and agrees
+
+
+def _sentence(result: dict[str, Any], agreement: dict[str, Any], domain: int | None) -> str:
+    """The figures of a proof in one sentence."""
+    whole = "the whole domain" if domain == result["checked"] else "every distinct problem and random requests"
+    return (
+        f"{result['wrong']:,} wrong of {result['checked']:,} ({whole}); held out {result['held_out_wrong']:,} wrong of"
+        f" {result['held_out']:,}; lowest confidence {result['lowest_confidence']}; ONNX and Keras agree on"
+        f" {agreement['agreed']:,} of {agreement['compared']:,}"
+    )
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the model card, made from the manifest."""
+    print(report.card(bundle.read_manifest(options.directory)), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Training data, made on the fly and vectorised: batches of ids, drawn from the part of a problem that may be seen.
+
+Knows nothing of Keras. 75,000 pairs take a fraction of a second; nothing is kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from seq2seq.holdout import Split, in_split
+from seq2seq.problem import Pair, Problem
+from seq2seq.vocabulary import IdArray
+from training.recipes import Recipe
+
+CHUNK = 65_536
+"""How many pairs are drawn at once."""
+
+
+def sources_in(problem: Problem, split: Split, rng: np.random.Generator) -> IdArray:
+    """Every distinct problem of a split once (n, S)."""
+    return np.concatenate(
+        [sources[in_split(problem.keys(sources), split)] for sources in problem.distinct(rng, CHUNK)], axis=0
+    )
+
+
+def draw(recipe: Recipe, rng: np.random.Generator, n: int) -> IdArray:
+    """n random sources (n, S) that the recipe may train on."""
+    problem = recipe.problem
+    if not recipe.hold_out:
+        return problem.sample_sources(rng, n, rare=recipe.rare)
+    kept: list[IdArray] = []
+    while (missing := n - sum(map(len, kept))) > 0:
+        sources = problem.sample_sources(rng, 2 * missing + 64, rare=recipe.rare)
+        kept.append(sources[in_split(problem.keys(sources), "train")][:missing])
+    return np.concatenate(kept)
+
+
+def draws(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
+    """Random sources that may be trained on, again and again."""
+    while True:
+        yield draw(recipe, rng, CHUNK)
+
+
+def passes(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
+    """All the distinct sources that may be trained on, shuffled, again and again."""
+    while True:
+        sources = np.concatenate(list(recipe.problem.distinct(rng, CHUNK)))
+        if recipe.hold_out:
+            sources = sources[in_split(recipe.problem.keys(sources), "train")]
+        yield rng.permutation(sources)
+
+
+def chunks(recipe: Recipe, rng: np.random.Generator, examples: Pair | None) -> Iterator[Pair]:
+    """Pairs without end, many at a time: passes over `examples` where they are given, else fresh ones."""
+    if examples is not None:
+        while True:
+            order = rng.permutation(len(examples[0]))
+            yield examples[0][order], examples[1][order]
+    for sources in passes(recipe, rng) if recipe.passes else draws(recipe, rng):
+        yield sources, recipe.problem.answer(sources)
+
+
+def batches(recipe: Recipe, rng: np.random.Generator, examples: Pair | None = None) -> Iterator[Pair]:
+    """Batches without end: source ids (B, S), target ids (B, T)."""
+    size = recipe.batch_size
+    sources = np.zeros((0, recipe.problem.source_length), dtype=np.int32)
+    targets = np.zeros((0, recipe.problem.target_length), dtype=np.int32)
+    for more_sources, more_targets in chunks(recipe, rng, examples):
+        sources = np.concatenate([sources, more_sources])
+        targets = np.concatenate([targets, more_targets])
+        whole = len(sources) - len(sources) % size
+        for start in range(0, whole, size):
+            yield sources[start : start + size], targets[start : start + size]
+        sources, targets = sources[whole:], targets[whole:]
+
+
+def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | None, Pair | None]:
+    """The pairs that are drawn once: those to train on, if any, and those to validate on, if any.
+
+    Where examples are fixed, a share of them validates; where problems are held out, the validation split does.
+    """
+    problem = recipe.problem
+    if recipe.examples is not None:
+        sources = draw(recipe, rng, recipe.examples)
+        targets = problem.answer(sources)
+        split = round(len(sources) * (1 - recipe.validation))
+        validation = (sources[split:], targets[split:]) if split < len(sources) else None
+        return (sources[:split], targets[:split]), validation
+    if recipe.hold_out:
+        sources = sources_in(problem, "validation", rng)
+        return None, (sources, problem.answer(sources))
+    return None, None
+
+
+def shifted(targets: IdArray, start: int) -> IdArray:
+    """What a teacher-forced decoder reads: targets (B, T) shifted right by one, the start symbol first."""
+    return np.concatenate([np.full((len(targets), 1), start, dtype=np.int32), targets[:, :-1]], axis=1)

@@ -1,0 +1,156 @@
+"""Export: trained models into a bundle, as `.keras` and as `.onnx`, proven over the domain before it is sealed.
+
+Knows nothing of fitting; it takes what a fit gave. Every graph is read back from its file before it is judged.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+
+from seq2seq import bundle, onnx_runtime
+from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
+from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
+from seq2seq.problem import Problem
+from seq2seq.vocabulary import FloatArray, IdArray
+from training import evaluation, networks, report
+from training.fitting import Fit
+from training.recipes import Recipe
+
+PROOF_SEED = 2026
+"""Seeds the requests that a proof draws, apart from those that training draws."""
+GOLDEN_EXAMPLES = 8
+PACKAGES = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
+
+
+def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) -> Manifest:
+    """Write the whole bundle to `directory`, or nothing: graphs, proof, plots, card and manifest."""
+    problem = recipe.problem
+    with bundle.staged(directory) as staging:
+        export(problem, fit, staging)
+        proof = prove(problem, fit.spec, staging, hold_out=recipe.hold_out)
+        manifest = Manifest(
+            name=name,
+            version=version,
+            problem=problem,
+            network=fit.spec,
+            training={
+                "recipe": recipe.as_data(),
+                "samples": fit.samples,
+                "seconds": round(fit.seconds, 1),
+                "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
+                "python": platform.python_version(),
+                "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+            },
+            evaluation=proof["evaluation"],
+            agreement=proof["agreement"],
+            golden=proof["golden"],
+            files={},
+        )
+        report.write(manifest, staging / "report")
+        bundle.seal(staging, manifest)
+        loaded = bundle.read(staging)
+        bundle.check_golden(loaded, onnx_runtime.load(loaded))
+    return manifest
+
+
+def export(problem: Problem, fit: Fit, directory: Path) -> None:
+    """Write the five graphs. The weights go into models built without unrolling, which are small and plain."""
+    models = networks.build(problem, fit.spec)
+    models.training.set_weights(fit.models.training.get_weights())
+    for name in ("training", "encoder", "decoder"):
+        getattr(models, name).save(directory / f"{name}.keras")
+    states = [f"state_{place}" for place in range(len(models.encoder.outputs))]
+    following = [f"next_{name}" for name in states] if fit.spec.family == "autoregressive" else []
+    _export_onnx(models.encoder, directory / "encoder.onnx", states)
+    _export_onnx(models.decoder, directory / "decoder.onnx", ["probabilities", *following])
+
+
+def _export_onnx(model: keras.Model, path: Path, outputs: list[str]) -> None:
+    """Keras' own exporter, which wants a model that was called; then give the outputs their names."""
+    inputs = [tf.zeros([1 if size is None else size for size in tensor.shape], tensor.dtype) for tensor in model.inputs]
+    model(inputs if len(inputs) > 1 else inputs[0])
+    with _quiet():
+        model.export(path, format="onnx", verbose=False)
+    graph = onnx.load(path)
+    renamed = {output.name: name for output, name in zip(graph.graph.output, outputs, strict=True)}
+    for node in graph.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for output in graph.graph.output:
+        output.name = renamed[output.name]
+    for value, tensor in zip((*graph.graph.input, *graph.graph.output), (*model.inputs, *model.outputs), strict=True):
+        shape = value.type.tensor_type.shape
+        for dimension, size in zip(shape.dim, tensor.shape, strict=True):
+            if size is None:
+                dimension.dim_param = "batch"
+            else:
+                dimension.dim_value = size
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """tf2onnx logs its progress as warnings and uses a name that NumPy has deprecated."""
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, message=r"In the future `np\.object`")
+        yield
+
+
+def prove(problem: Problem, spec: NetworkSpec, directory: Path, *, hold_out: bool) -> dict[str, Any]:
+    """Run the exported graphs over the domain: how many are right, and whether ONNX and Keras agree on all of them."""
+    draft = Manifest("draft", "0", problem, spec, {}, {}, {}, (), {})
+    served = onnx_runtime.load(Bundle(directory, draft))
+    trained = keras_network(problem, spec, directory)
+    result = evaluation.evaluate(problem, served, evaluation.whole_domain(problem, PROOF_SEED), hold_out=hold_out)
+    agreed = evaluation.agreement(served, trained, evaluation.whole_domain(problem, PROOF_SEED))
+    sources = problem.sample_sources(np.random.default_rng(PROOF_SEED), GOLDEN_EXAMPLES)
+    requests = problem.requests(sources)
+    decoded = served.greedy(sources)
+    golden = tuple(
+        Golden(request, written, round(float(confidence), 6))
+        for request, written, confidence in zip(requests, problem.decode(decoded.ids), decoded.confidence, strict=True)
+    )
+    return {
+        "evaluation": {**result.as_data(), "seed": PROOF_SEED},
+        "agreement": agreed.as_data(),
+        "golden": golden,
+    }
+
+
+def keras_network(problem: Problem, spec: NetworkSpec, directory: Path) -> Network:
+    """The saved Keras encoder and decoder as a network, compiled by XLA for the proof's large batches."""
+    encoder = _compiled(keras.saving.load_model(directory / "encoder.keras", compile=False))
+    decoder = _compiled(keras.saving.load_model(directory / "decoder.keras", compile=False))
+    if spec.family == "repeat_vector":
+        return RepeatVector(lambda sources: encoder(sources), lambda states: decoder(states[0])[0])
+
+    def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
+        probabilities, *following = decoder([previous[:, None], *states])
+        return probabilities, following
+
+    return Autoregressive(encoder, step, problem.target_length, problem.target_vocabulary.padding_id)
+
+
+def _compiled(model: keras.Model) -> Any:
+    """A model as a function of arrays that gives a list of arrays."""
+    run = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+
+    def call(inputs: Any) -> list[FloatArray]:
+        outputs = run(tf.nest.map_structure(tf.convert_to_tensor, inputs))
+        return [array.numpy() for array in tf.nest.flatten(outputs)]
+
+    return call

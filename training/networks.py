@@ -1,0 +1,111 @@
+"""Encoder-decoder LSTMs in Keras, two families: a training model, an inference encoder and an inference decoder.
+
+Knows nothing of data or fitting. The three models of a network share their layers by name, never by position, and
+take ids, doing the one-hot encoding inside, so that what crosses a boundary is small and a saved file stands alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from seq2seq.bundle import NetworkSpec
+from seq2seq.problem import Problem
+
+
+@dataclass(frozen=True)
+class Models:
+    """The three models of one network, sharing weights.
+
+    training   repeat vector   source (B, S) → logits (B, T, V)
+               autoregressive  source (B, S), shifted target (B, T) → logits (B, T, V)
+    encoder    source (B, S) → states, each (B, H)
+    decoder    repeat vector   state (B, H) → probabilities (B, T, V)
+               autoregressive  symbol (B, 1), states → probabilities (B, V), states
+    """
+
+    training: keras.Model
+    encoder: keras.Model
+    decoder: keras.Model
+
+    @property
+    def parameters(self) -> int:
+        return int(self.training.count_params())
+
+
+def build(problem: Problem, spec: NetworkSpec, *, unroll: bool = False) -> Models:
+    """The models of a network for a problem, with fresh weights; `unroll` trades compile time for speed."""
+    family = {"repeat_vector": _repeat_vector, "autoregressive": _autoregressive}[spec.family]
+    return family(problem, spec.encoder_units, spec.decoder_units, unroll)
+
+
+def _repeat_vector(
+    problem: Problem, encoder_units: tuple[int, ...], decoder_units: tuple[int, ...], unroll: bool
+) -> Models:
+    """The encoder's last output, repeated once for each place of the answer, drives the decoder."""
+    source = keras.Input((problem.source_length,), dtype="int32", name="source")  # (B, S)
+    x = keras.ops.one_hot(source, len(problem.source_vocabulary))  # (B, S, V)
+    for depth, units in enumerate(encoder_units):
+        last = depth == len(encoder_units) - 1
+        x = keras.layers.LSTM(units, return_sequences=not last, unroll=unroll, name=f"encoder_lstm_{depth}")(x)
+    encoder = keras.Model(source, x, name="encoder")  # (B, H)
+
+    state = keras.Input((encoder_units[-1],), name="state_0")  # (B, H)
+    x = keras.layers.RepeatVector(problem.target_length, name="repeat")(state)  # (B, T, H)
+    for depth, units in enumerate(decoder_units):
+        x = keras.layers.LSTM(units, return_sequences=True, unroll=unroll, name=f"decoder_lstm_{depth}")(x)
+    logits = keras.layers.Dense(len(problem.target_vocabulary), name="logits")(x)  # (B, T, V)
+    to_logits = keras.Model(state, logits)
+    decoder = keras.Model(state, keras.layers.Softmax(name="probabilities")(logits), name="decoder")
+
+    training = keras.Model(source, to_logits(encoder(source)), name="training")
+    return Models(training, encoder, decoder)
+
+
+def _autoregressive(
+    problem: Problem, encoder_units: tuple[int, ...], decoder_units: tuple[int, ...], unroll: bool
+) -> Models:
+    """Teacher forcing in training; at inference the decoder is stepped with the symbol it last chose.
+
+    Each encoder layer's final h and c start the decoder layer of the same depth, so both sides have the same units.
+    """
+    if encoder_units != decoder_units:
+        raise ValueError(f"an autoregressive network has the same units a side, not {encoder_units}, {decoder_units}")
+    lstms = [
+        keras.layers.LSTM(units, return_sequences=True, return_state=True, unroll=unroll, name=f"decoder_lstm_{depth}")
+        for depth, units in enumerate(decoder_units)
+    ]
+    to_logits = keras.layers.Dense(len(problem.target_vocabulary), name="logits")
+
+    source = keras.Input((problem.source_length,), dtype="int32", name="source")  # (B, S)
+    x = keras.ops.one_hot(source, len(problem.source_vocabulary))  # (B, S, V)
+    states = []
+    for depth, units in enumerate(encoder_units):
+        x, h, c = keras.layers.LSTM(
+            units, return_sequences=True, return_state=True, unroll=unroll, name=f"encoder_lstm_{depth}"
+        )(x)
+        states += [h, c]
+    encoder = keras.Model(source, states, name="encoder")  # h, c of each layer, each (B, H)
+
+    def decode(symbols: keras.KerasTensor, states: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        x = keras.ops.one_hot(symbols, len(problem.target_vocabulary))  # (B, T, V)
+        finals = []
+        for depth, lstm in enumerate(lstms):
+            x, h, c = lstm(x, initial_state=states[2 * depth : 2 * depth + 2])
+            finals += [h, c]
+        return [to_logits(x), *finals]
+
+    shifted = keras.Input((problem.target_length,), dtype="int32", name="shifted_target")  # (B, T)
+    training = keras.Model([source, shifted], decode(shifted, encoder(source))[0], name="training")
+
+    symbol = keras.Input((1,), dtype="int32", name="symbol")  # (B, 1)
+    inputs = [
+        keras.Input((units,), name=f"state_{2 * depth + half}")
+        for depth, units in enumerate(decoder_units)
+        for half in range(2)
+    ]
+    logits, *finals = decode(symbol, inputs)  # (B, 1, V), h, c, …
+    probabilities = keras.layers.Softmax(name="probabilities")(logits[:, 0])  # (B, V)
+    decoder = keras.Model([symbol, *inputs], [probabilities, *finals], name="decoder")
+    return Models(training, encoder, decoder)

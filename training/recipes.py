@@ -1,0 +1,151 @@
+"""The recipes: everything a training run depends on, one frozen dataclass each, printed and saved with the results.
+
+Knows nothing of Keras. The tutorials' recipes keep their networks, problem sizes and sample budgets; optimiser and
+rates are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from seq2seq.bundle import Family
+from seq2seq.problem import Problem
+from seq2seq.problems.addition import Addition
+from seq2seq.problems.reversal import Reversal
+
+Optimizer = Literal["adam", "muon"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train one network.
+
+    samples         pairs seen in training, repeats counted
+    epochs          how often loss and accuracy are reported
+    learning_rate   the peak, reached after `warm_up` of the steps and let down to 0 by half a cosine
+    examples        draw this many pairs once and repeat them; None draws fresh ones all along
+    validation      the share of `examples` that is set aside
+    passes          draw by going through all distinct problems, shuffled anew each time, not at random
+    rare            the share of draws in which rare answers are made common (see the problem)
+    hold_out        never train on the held-out half of the distinct problems
+    ships           saved under models/ unless told otherwise
+    """
+
+    name: str
+    about: str
+    problem: Problem
+    family: Family
+    encoder_units: tuple[int, ...]
+    decoder_units: tuple[int, ...]
+    samples: int
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    optimizer: Optimizer = "muon"
+    warm_up: float = 0.1
+    beta_2: float = 0.99
+    clip_norm: float = 1.0
+    examples: int | None = None
+    validation: float = 0.0
+    passes: bool = False
+    rare: float = 0.0
+    hold_out: bool = False
+    ships: bool = False
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < self.batch_size * self.epochs:
+            raise ValueError(f"{self.samples} samples are less than one batch of {self.batch_size} an epoch")
+        if self.validation and self.examples is None:
+            raise ValueError("a share for validation needs a fixed number of examples")
+
+    @property
+    def steps(self) -> int:
+        """Batches in the whole run, the same number in each epoch."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.samples // self.epochs // self.batch_size
+
+    def as_data(self) -> dict[str, Any]:
+        """The recipe as plain data."""
+        return {**asdict(self), "problem": self.problem.spec()}
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="addition-three-terms",
+            about="S1: three terms of 1 to 10, 75,000 pairs, trained on the whole domain",
+            problem=Addition(3, 3, 10, "left", smallest=1),
+            family="repeat_vector",
+            encoder_units=(75,),
+            decoder_units=(50,),
+            samples=75_000,
+            batch_size=32,
+            learning_rate=5e-3,
+            epochs=15,
+            passes=True,
+        ),
+        Recipe(
+            name="addition-two-terms",
+            about="S3: two terms of 1 to 10, 1,000 examples for 50 epochs, a fifth of them for validation",
+            problem=Addition(2, 2, 10, "left", smallest=1),
+            family="repeat_vector",
+            encoder_units=(75,),
+            decoder_units=(50,),
+            samples=40_000,
+            batch_size=32,
+            learning_rate=5e-3,
+            epochs=50,
+            examples=1_000,
+            validation=0.2,
+        ),
+        Recipe(
+            name="reversal-six-three",
+            about="S2: the first three of six integers up to 50, 100,000 pairs, trained on the whole domain",
+            problem=Reversal(6, 6, 50, 3),
+            family="autoregressive",
+            encoder_units=(128,),
+            decoder_units=(128,),
+            samples=100_000,
+            batch_size=64,
+            learning_rate=5e-3,
+            epochs=10,
+        ),
+        Recipe(
+            name="addition",
+            about="two or three terms of 0 to 99, half of all sums never trained on",
+            problem=Addition(2, 3, 99, "term"),
+            family="repeat_vector",
+            encoder_units=(24,),
+            decoder_units=(24,),
+            samples=16_000_000,
+            batch_size=256,
+            learning_rate=1e-2,
+            epochs=20,
+            warm_up=0.02,
+            rare=0.5,
+            hold_out=True,
+            ships=True,
+        ),
+        Recipe(
+            name="reversal",
+            about="the first three of six integers up to 50, half of all leading triples never trained on",
+            problem=Reversal(6, 6, 50, 3),
+            family="autoregressive",
+            encoder_units=(64,),
+            decoder_units=(64,),
+            samples=2_000_000,
+            batch_size=256,
+            learning_rate=1e-2,
+            epochs=20,
+            warm_up=0.02,
+            hold_out=True,
+            ships=True,
+        ),
+    )
+}

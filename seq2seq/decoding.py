@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -34,6 +35,12 @@ class Decoded:
         """The product of the probabilities of the symbols chosen (B,)."""
         confidence: FloatArray = self.probabilities.prod(axis=1)
         return confidence
+
+
+class Network(Protocol):
+    """Anything that decodes greedily: source ids (B, S) → the ids it writes (B, T)."""
+
+    def greedy(self, sources: IdArray) -> Decoded: ...
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,6 @@ class Autoregressive:
             np.stack([each.ids for each in chosen], axis=1),
             np.stack([each.probabilities for each in chosen], axis=1),
         )
-
-
-Network = RepeatVector | Autoregressive
 
 
 def _choose(probabilities: FloatArray) -> Decoded:

@@ -99,7 +99,7 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     return keras.optimizers.Muon(
         rate,
         adam_beta_2=recipe.beta_2,
-        weight_decay=None,
+        weight_decay=recipe.weight_decay or None,
         adam_weight_decay=None,
         global_clipnorm=recipe.clip_norm,
         exclude_layers=["logits", *_reads_one_hot(recipe)],

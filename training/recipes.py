@@ -24,6 +24,7 @@ class Recipe:
     samples         pairs seen in training, repeats counted
     epochs          how often loss and accuracy are reported
     learning_rate   the peak, reached after `warm_up` of the steps and let down to 0 by half a cosine
+    weight_decay    pulls the matrices that Muon steps towards 0, in proportion to the learning rate
     examples        draw this many pairs once and repeat them; None draws fresh ones all along
     validation      the share of `examples` that is set aside
     passes          draw by going through all distinct problems, shuffled anew each time, not at random
@@ -46,6 +47,7 @@ class Recipe:
     warm_up: float = 0.1
     beta_2: float = 0.99
     clip_norm: float = 1.0
+    weight_decay: float = 0.0
     examples: int | None = None
     validation: float = 0.0
     passes: bool = False

@@ -86,12 +86,13 @@ class Addition(Problem):
     def sample_terms(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> Terms:
         """n random expressions' terms (n, max_terms): the number of terms uniform, then each term uniform.
 
-        A share of `rare` has its terms drawn between two random bounds of its own, so that sums near either end,
-        which few expressions have, come more often.
+        A share of `rare` has its terms drawn from a window of its own, its width log-uniform and its place uniform, so
+        that sums near either end, which few expressions have, come more often.
         """
-        bounds = np.sort(rng.integers(self.smallest, self.largest + 1, size=(n, 2)), axis=1)
-        bounds[rng.random(n) >= rare] = self.smallest, self.largest
-        terms = rng.integers(bounds[:, :1], bounds[:, 1:] + 1, size=(n, self.max_terms))
+        values = self.largest - self.smallest + 1
+        width = np.where(rng.random(n) < rare, values ** rng.random(n), values).astype(np.int64)  # (n,)
+        lowest = self.smallest + rng.integers(0, values - width + 1)
+        terms = rng.integers(lowest[:, None], (lowest + width)[:, None], size=(n, self.max_terms))
         counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
         terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
         return terms

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from seq2seq.bundle import Family, NetworkSpec
+from seq2seq.problem import Problem
+from training import networks
+from training.data import shifted
+from training.export import export, keras_network
+from training.fitting import Fit
+from training.recipes import RECIPES
+
+pytestmark = pytest.mark.training
+
+ADDITION = RECIPES["addition-three-terms"].problem
+REVERSAL = RECIPES["reversal-six-three"].problem
+CASES = [
+    pytest.param(ADDITION, NetworkSpec("repeat_vector", (75,), (50,), 0), id="S1"),
+    pytest.param(REVERSAL, NetworkSpec("autoregressive", (128,), (128,), 0), id="S2"),
+    pytest.param(ADDITION, NetworkSpec("repeat_vector", (9, 8), (7, 6, 5), 0), id="deep repeat vector"),
+    pytest.param(REVERSAL, NetworkSpec("autoregressive", (9, 8), (9, 8), 0), id="deep autoregressive"),
+]
+
+
+def sources_of(problem: Problem, n: int = 64) -> np.ndarray:
+    return problem.sample_sources(np.random.default_rng(5), n)
+
+
+def test_the_tutorials_networks_to_the_parameter() -> None:
+    addition = networks.build(ADDITION, NetworkSpec("repeat_vector", (75,), (50,), 0))
+    assert addition.parameters == 52_212
+    assert addition.encoder.count_params() == 26_400
+    assert addition.decoder.count_params() == 25_200 + 612
+    assert networks.build(REVERSAL, NetworkSpec("autoregressive", (128,), (128,), 0)).parameters == 190_899
+
+
+@pytest.mark.parametrize(("problem", "spec"), CASES)
+def test_shapes(problem: Problem, spec: NetworkSpec) -> None:
+    models = networks.build(problem, spec)
+    symbols = len(problem.target_vocabulary)
+    assert models.training.output_shape == (None, problem.target_length, symbols)
+    assert models.encoder.input_shape == (None, problem.source_length)
+    if spec.family == "repeat_vector":
+        assert models.encoder.output_shape == (None, spec.encoder_units[-1])
+        assert models.decoder.output_shape == (None, problem.target_length, symbols)
+    else:
+        states = [(None, units) for units in spec.encoder_units for _ in "hc"]
+        assert models.encoder.output_shape == states
+        assert models.decoder.output_shape == [(None, symbols), *states]
+
+
+@pytest.mark.parametrize(("problem", "spec"), CASES)
+def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
+    problem: Problem, spec: NetworkSpec, tmp_path: Path
+) -> None:
+    """Holds with fresh weights too, and only if all three models share them and a saved file keeps them."""
+    models = networks.build(problem, spec, unroll=True)
+    export(problem, Fit(models, spec, {}, 0, 0.0), tmp_path)
+    sources = sources_of(problem)
+    written = keras_network(problem, spec, tmp_path).greedy(sources)
+    inputs = sources if spec.family == "repeat_vector" else [sources, shifted(written.ids, 0)]
+    reloaded = keras.saving.load_model(tmp_path / "training.keras")
+    for model in (models.training, reloaded):
+        logits = keras.ops.convert_to_numpy(model(inputs))
+        assert (logits.argmax(-1) == written.ids).all()
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).max(-1)
+        assert probabilities == pytest.approx(written.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(("problem", "spec"), CASES)
+def test_layers_are_shared_by_name(problem: Problem, spec: NetworkSpec) -> None:
+    models = networks.build(problem, spec)
+    weights = {weight.path for weight in models.training.weights}
+    parts = [weight.path for weight in (*models.encoder.weights, *models.decoder.weights)]
+    assert sorted(parts) == sorted(weights)
+    assert {path.split("/")[0] for path in parts} == {
+        *(f"encoder_lstm_{depth}" for depth in range(len(spec.encoder_units))),
+        *(f"decoder_lstm_{depth}" for depth in range(len(spec.decoder_units))),
+        "logits",
+    }
+
+
+def test_autoregressive_sides_must_match() -> None:
+    with pytest.raises(ValueError, match="the same units a side"):
+        networks.build(REVERSAL, NetworkSpec("autoregressive", (9,), (8,), 0))
+
+
+@pytest.mark.parametrize("family", ["repeat_vector", "autoregressive"])
+def test_either_family_fits_either_problem(family: Family) -> None:
+    for problem in (ADDITION, REVERSAL):
+        models = networks.build(problem, NetworkSpec(family, (4,), (4,), 0))
+        assert models.training.output_shape == (None, problem.target_length, len(problem.target_vocabulary))

@@ -143,3 +143,14 @@ class Problem(ABC):
     def spec(self) -> dict[str, Any]:
         """The problem as plain data, from which `seq2seq.problems.from_spec` rebuilds it."""
         return {"kind": self.kind, **asdict(self)}
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words for a message."""
+    words = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}
+    return words.get(type(value), "an object")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 term`, `2 terms`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

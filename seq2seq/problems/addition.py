@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from seq2seq.problem import Keys, Problem, RuleBroken
+from seq2seq.problem import Keys, Problem, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
 
 Padding = Literal["left", "term"]
@@ -180,7 +180,7 @@ class Addition(Problem):
     def parse(self, value: object) -> str:
         """`" 10 + 6 "` → `"10+6"`. Raises `RuleBroken`."""
         if not isinstance(value, str):
-            raise RuleBroken("text", f"an expression is text such as {self._example!r}, not {_kind_of(value)}")
+            raise RuleBroken("text", f"an expression is text such as {self._example!r}, not {kind_of(value)}")
         if len(value) <= self.longest_request and (match := self._accepted.fullmatch(value)):
             terms = [term for term in match.groups() if term is not None]
             if all(self.smallest <= int(term) <= self.largest for term in terms):
@@ -280,12 +280,12 @@ class Addition(Problem):
                     f"term {number} is {term}; a term is from {self.smallest} to {self.largest}",
                     position=position,
                 )
-        return RuleBroken("terms", f"{len(parts)} {_plural(len(parts), 'term')}; write {self._count_of_terms}")
+        return RuleBroken("terms", f"{plural(len(parts), 'term')}; write {self._count_of_terms}")
 
     @property
     def _count_of_terms(self) -> str:
         if self.min_terms == self.max_terms:
-            return f"{self.max_terms} {_plural(self.max_terms, 'term')}"
+            return plural(self.max_terms, "term")
         if self.min_terms + 1 == self.max_terms:
             return f"{self.min_terms} or {self.max_terms} terms"
         return f"{self.min_terms} to {self.max_terms} terms"
@@ -298,13 +298,3 @@ def _digit_ids(numbers: npt.NDArray[np.int64], width: int) -> IdArray:
     ids = (quotients % 10).astype(np.int32)
     ids[:, :-1][quotients[:, :-1] == 0] = BLANK
     return ids
-
-
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else noun + "s"
-
-
-def _kind_of(value: object) -> str:
-    return {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}.get(
-        type(value), "null" if value is None else type(value).__name__
-    )

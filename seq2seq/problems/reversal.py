@@ -9,6 +9,7 @@ In training the decoder reads its own target shifted right by one and started wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seq2seq.problem import Keys, Problem, RuleBroken
+from seq2seq.problem import Keys, Problem, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
 
 
@@ -113,19 +114,23 @@ class Reversal(Problem):
     def parse(self, value: object) -> list[int]:
         """A list of integers → itself. Raises `RuleBroken`."""
         if not isinstance(value, list):
-            raise RuleBroken("list", f"a sequence is a list of integers, not {type(value).__name__}")
+            raise RuleBroken("list", f"a sequence is a list of integers, not {kind_of(value)}")
         for index, item in enumerate(value):
             if type(item) is not int:
                 raise RuleBroken(
-                    "integer", f"item {index + 1} is {item!r:.40}; an item is an integer, written as 7", place=(index,)
+                    "integer",
+                    f"item {index + 1} is {_shown(item)}; an item is an integer, written as 7",
+                    place=(index,),
                 )
             if not 1 <= item <= self.cardinality:
                 raise RuleBroken(
-                    "range", f"item {index + 1} is {item}; an item is from 1 to {self.cardinality}", place=(index,)
+                    "range",
+                    f"item {index + 1} is {_shown(item)}; an item is from 1 to {self.cardinality}",
+                    place=(index,),
                 )
         if not self.shortest <= len(value) <= self.longest:
             count = f"exactly {self.longest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
-            raise RuleBroken("length", f"the sequence has {len(value)} items; {count} are needed")
+            raise RuleBroken("length", f"the sequence has {plural(len(value), 'item')}; {count} are needed")
         return value
 
     def requests(self, sources: IdArray) -> list[Any]:
@@ -150,3 +155,12 @@ class Reversal(Problem):
             "minItems": self.shortest,
             "maxItems": self.longest,
         }
+
+
+def _shown(item: object) -> str:
+    """An offending item as JSON has it, clipped; what cannot be shown so is named by its kind."""
+    if isinstance(item, int) and abs(item) > 10**18:
+        return "a number of more than 18 digits"
+    if isinstance(item, list | dict):
+        return kind_of(item)
+    return json.dumps(item)[:40]

@@ -1,0 +1,146 @@
+"""The models that are served: finds their bundles, trusts none unchecked, and runs them.
+
+Knows nothing of HTTP or batching. Loads the newest version of each model, or the one that was asked for; versions
+are integers, compared as numbers. A bundle that is missing, altered or not what it says raises `BundleError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.runtime import Loader
+from seq2seq import bundle as bundles
+from seq2seq.bundle import Bundle, BundleError, Manifest
+from seq2seq.decoding import Network
+from seq2seq.problem import Problem
+from seq2seq.vocabulary import Symbols
+
+CONFIDENCE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model wrote, the value that it stands for (None for none), and how sure the model was."""
+
+    written: Symbols
+    value: Any
+    confidence: float
+
+
+Answer = tuple[Symbols, Prediction]
+"""What was asked, in its canonical form, and what a model made of it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle's network, loaded."""
+
+    manifest: Manifest
+    network: Network
+
+    @property
+    def problem(self) -> Problem:
+        return self.manifest.problem
+
+    def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """What `problem.parse` gave, n of them → n predictions."""
+        decoded = self.network.greedy(self.problem.encode(sources))
+        written = self.problem.decode(decoded.ids)
+        return [
+            self._prediction(symbols, confidence)
+            for symbols, confidence in zip(written, decoded.confidence.tolist(), strict=True)
+        ]
+
+    @property
+    def examples(self) -> list[Answer]:
+        """The golden examples: requests, and what the model is known to answer."""
+        return [
+            (self.problem.parse(golden.request), self._prediction(golden.decoded, golden.confidence))
+            for golden in self.manifest.golden
+        ]
+
+    def _prediction(self, written: Symbols, confidence: float) -> Prediction:
+        return Prediction(written, self.problem.render(written), _plain(confidence))
+
+    def warm_up(self, size: int) -> None:
+        """Predict once alone and once in a batch, so that no client waits for what is made on first use."""
+        for n in (1, size):
+            self.network.greedy(self.problem.sample_sources(np.random.default_rng(0), n))
+
+
+Registry = Mapping[str, Model]
+"""The loaded models, each by its name."""
+
+
+def load(
+    models_dir: Path, loader: Loader, *, kinds: Mapping[str, str], versions: Mapping[str, int], batch_size: int
+) -> dict[str, Model]:
+    """Load every model under `models_dir`; each name in `kinds` must be there and be of that kind of problem."""
+    found = {path.name: path for path in _visible_folders(models_dir)}
+    for name in sorted({*kinds, *versions} - set(found)):
+        raise BundleError(models_dir / name, "is missing; every model that is asked for must be there")
+    directories = {name: _version(path, versions.get(name)) for name, path in sorted(found.items())}
+    return {
+        name: load_model(directory, loader, kind=kinds.get(name), batch_size=batch_size)
+        for name, directory in directories.items()
+    }
+
+
+def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int) -> Model:
+    """Read a bundle, check it in full, load its network and warm it up."""
+    bundle = bundles.read(directory)
+    _check_identity(bundle, kind)
+    model = Model(bundle.manifest, loader(bundle))
+    try:
+        bundles.check_golden(bundle, model.network)
+        model.warm_up(batch_size)
+    except BundleError:
+        raise
+    except Exception as error:  # whatever a runtime raises for a network that loads but does not run
+        raise BundleError(directory, f"its network does not run: {error}") from error
+    return model
+
+
+def _check_identity(bundle: Bundle, kind: str | None) -> None:
+    manifest, path = bundle.manifest, bundle.path
+    if (manifest.name, manifest.version) != (path.parent.name, path.name):
+        raise BundleError(
+            path / bundles.MANIFEST,
+            f"is that of {manifest.name} {manifest.version}, but stands in the folder {path.parent.name}/{path.name}",
+        )
+    if kind is not None and manifest.problem.kind != kind:
+        raise BundleError(
+            path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"
+        )
+
+
+def _version(directory: Path, wanted: int | None) -> Path:
+    versions = {int(path.name): path for path in _visible_folders(directory) if _is_version(path.name)}
+    if not versions:
+        raise BundleError(directory, "holds no version; versions are folders named 1, 2, 3 and so on")
+    if wanted is None:
+        return versions[max(versions)]
+    if wanted not in versions:
+        raise BundleError(directory / str(wanted), f"is missing; there is {', '.join(map(str, sorted(versions)))}")
+    return versions[wanted]
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and not name.startswith("0")
+
+
+def _visible_folders(directory: Path) -> Iterator[Path]:
+    try:
+        entries = list(directory.iterdir())
+    except OSError as error:
+        raise BundleError(directory, f"cannot be listed: {error.strerror}") from error
+    return (path for path in entries if path.is_dir() and not path.name.startswith("."))
+
+
+def _plain(confidence: float) -> float:
+    return min(round(confidence, CONFIDENCE_DECIMALS), 1.0)

@@ -1,0 +1,90 @@
+"""`POST /add` and `POST /add/batch`. What an expression may be is the problem's to say."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.errors import documented
+from app.json_route import json_route
+from app.predictor import Predictor
+from app.registry import Answer
+from app.schemas import (
+    MOST_ITEMS,
+    AddBatchResponse,
+    AddResponse,
+    AddResult,
+    Fault,
+    ItemError,
+    ModelReference,
+    RequestBody,
+    accepted_by,
+    exemplified,
+)
+from seq2seq.problem import RuleBroken
+
+ERRORS = documented(413, 415, 422, 500)
+
+
+def routers(predictor: Predictor, max_body_bytes: int, max_batch_body_bytes: int) -> list[APIRouter]:
+    """The routes that have `predictor` add."""
+    problem, reference = predictor.model.problem, ModelReference.of(predictor.model)
+    golden = predictor.model.examples
+    samples = [expression for expression, _ in golden]
+
+    class AddRequest(RequestBody):
+        expression: Annotated[str, accepted_by(problem), Field(examples=samples)]
+
+    class AddBatchRequest(RequestBody):
+        expressions: Annotated[
+            list[Any],
+            Field(
+                min_length=1,
+                max_length=MOST_ITEMS,
+                examples=[samples],
+                json_schema_extra={"items": problem.schema},
+            ),
+        ]
+
+    single = APIRouter(route_class=json_route(max_body_bytes), tags=["addition"])
+    batch = APIRouter(route_class=json_route(max_batch_body_bytes), tags=["addition"])
+
+    @single.post("/add", responses=ERRORS | exemplified([_response(answer, reference) for answer in golden]))
+    async def add(body: AddRequest) -> AddResponse:
+        """Have the model add the terms of an expression."""
+        return _response((body.expression, await predictor.predict(body.expression)), reference)
+
+    @batch.post("/add/batch", responses=ERRORS | exemplified([_batch_response(golden, reference)]))
+    async def add_batch(body: AddBatchRequest) -> AddBatchResponse:
+        """Have the model add each of many expressions; one that is refused carries its own error."""
+        return _batch_response(await predictor.predict_each(body.expressions), reference)
+
+    return [single, batch]
+
+
+def _response(answer: Answer, model: ModelReference) -> AddResponse:
+    expression, prediction = answer
+    return AddResponse(
+        expression=str(expression),
+        sum=prediction.value,
+        decoded=str(prediction.written),
+        confidence=prediction.confidence,
+        model=model,
+    )
+
+
+def _batch_response(answers: Sequence[Answer | RuleBroken], model: ModelReference) -> AddBatchResponse:
+    return AddBatchResponse(results=[_result(place, answer) for place, answer in enumerate(answers)], model=model)
+
+
+def _result(place: int, answer: Answer | RuleBroken) -> AddResult | ItemError:
+    if isinstance(answer, RuleBroken):
+        return ItemError(error=Fault.of(answer, f"/expressions/{place}"))
+    expression, prediction = answer
+    return AddResult(
+        expression=str(expression),
+        sum=prediction.value,
+        decoded=str(prediction.written),
+        confidence=prediction.confidence,
+    )

@@ -1,0 +1,41 @@
+"""A client that calls an app in this process, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+
+class Client:
+    """Each call runs on a loop of its own, and within the app's lifespan where that is asked for."""
+
+    def __init__(self, app: FastAPI, *, within_lifespan: bool = False):
+        self.app = app
+        self._within_lifespan = within_lifespan
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def post_json(self, path: str, body: bytes) -> httpx.Response:
+        """Post a body as it stands, declared to be JSON."""
+        return self.post(path, content=body, headers={"content-type": "application/json"})
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._request(method, path, options))
+
+    async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        if self._within_lifespan:
+            async with self.app.router.lifespan_context(self.app):
+                return await self._send(method, path, options)
+        return await self._send(method, path, options)
+
+    async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **options)

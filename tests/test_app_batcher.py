@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from app.batcher import Batcher, BatchFailed
+
+
+class Doubler:
+    """A function of many that remembers what it was given, and fails on a batch with a negative number."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        if min(items) < 0:
+            raise ValueError("negative")
+        return [2 * item for item in items]
+
+
+def run(scenario: Callable[[Batcher[int, int]], Awaitable[None]], max_size: int = 100) -> list[list[int]]:
+    """Play a scenario with a batcher of a doubler, and tell which batches were run."""
+    doubler = Doubler()
+
+    async def play() -> None:
+        await scenario(Batcher(doubler, max_size))
+
+    asyncio.run(play())
+    return doubler.batches
+
+
+def test_alone_runs_alone() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        assert await batcher.submit(1) == 2
+        assert await batcher.submit(2) == 4
+
+    assert run(scenario) == [[1], [2]]
+
+
+def test_waits_for_no_timer() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        future = batcher.submit(1)
+        await asyncio.sleep(0)
+        assert future.done()
+
+    run(scenario)
+
+
+def test_together_run_together_in_order() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        assert await asyncio.gather(*map(batcher.submit, range(10))) == list(range(0, 20, 2))
+
+    assert run(scenario) == [list(range(10))]
+
+
+def test_what_arrives_while_a_batch_runs_is_the_next_batch() -> None:
+    arrived: list[asyncio.Future[int]] = []
+    batches: list[list[int]] = []
+
+    def answer(items: Sequence[int]) -> list[int]:
+        batches.append(list(items))
+        if len(batches) == 1:
+            arrived.extend(batcher.submit(item) for item in (7, 8, 9))
+        return list(items)
+
+    batcher = Batcher(answer, 100)
+
+    async def play() -> None:
+        assert await batcher.submit(1) == 1
+        assert await asyncio.gather(*arrived) == [7, 8, 9]
+
+    asyncio.run(play())
+    assert batches == [[1], [7, 8, 9]]
+
+
+def test_no_batch_is_larger_than_allowed() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        assert await asyncio.gather(*map(batcher.submit, range(7))) == list(range(0, 14, 2))
+
+    assert run(scenario, max_size=3) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_loop_turns_between_batches() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        first, second = batcher.submit(1), batcher.submit(2)
+        await asyncio.sleep(0)
+        assert first.done()
+        assert not second.done()
+        assert await second == 4
+
+    run(scenario, max_size=1)
+
+
+def test_failure_reaches_its_batch_and_no_other() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        futures = [batcher.submit(item) for item in (1, -2, 3, 4)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert [type(result) for result in results] == [BatchFailed, BatchFailed, int, int]
+        assert isinstance(results[0], BatchFailed)
+        assert isinstance(results[0].__cause__, ValueError)
+        assert results[0] is not results[1]
+        assert await batcher.submit(5) == 10
+
+    assert run(scenario, max_size=2) == [[1, -2], [3, 4], [5]]
+
+
+def test_too_few_results_are_a_failure() -> None:
+    async def play() -> None:
+        with pytest.raises(BatchFailed, match="1 items gave 0 results"):
+            await Batcher[int, int](lambda _: [], 10).submit(1)
+
+    asyncio.run(play())
+
+
+def test_cancelled_waiter_costs_nobody_else() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        async def wait_for(item: int) -> int:
+            return await batcher.submit(item)
+
+        tasks = [asyncio.create_task(wait_for(item)) for item in (1, 2, 3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        assert [await tasks[0], await tasks[2]] == [2, 6]
+        assert tasks[1].cancelled()
+
+    assert run(scenario) == [[1, 3]]
+
+
+def test_batch_of_cancelled_waiters_does_not_run() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        batcher.submit(1).cancel()
+        await asyncio.sleep(0)
+        assert await batcher.submit(2) == 4
+
+    assert run(scenario) == [[2]]
+
+
+def test_serves_one_loop_after_another() -> None:
+    batcher = Batcher(Doubler(), 10)
+
+    async def play() -> int:
+        return await batcher.submit(1)
+
+    assert [asyncio.run(play()), asyncio.run(play())] == [2, 2]

@@ -1,0 +1,144 @@
+"""What starts the service: it needs no more than it says, and refuses with one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fakes
+import pytest
+
+from app import settings
+from app.__main__ import main, parser
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PREAMBLE = "app: cannot start: "
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment without any setting, free to be changed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(settings.PREFIX)}
+    monkeypatch.setattr(os, "environ", environment)
+    return environment
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python at the root of the project, warnings being errors."""
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Gives the one line with which the service refuses to start on these arguments."""
+
+    def refusal(*arguments: str) -> str:
+        assert main(arguments) != 0
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        assert line.startswith(PREAMBLE)
+        return line.removeprefix(PREAMBLE)
+
+    return refusal
+
+
+Refusal = Callable[..., str]
+
+
+def test_importing_and_building_loads_no_training() -> None:
+    program = """
+import sys
+sys.path.insert(0, "tests")
+import fakes
+from app.main import create_app
+from app.settings import Settings
+create_app(Settings(), fakes.models())
+import app.__main__, app.runtime
+app.runtime.loader("onnx")
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tensorflow", "training", "matplotlib"}))
+"""
+    result = python("-c", program)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_help_lists_every_setting() -> None:
+    text = " ".join(parser().format_help().split())
+    for name, field in Settings.model_fields.items():
+        assert f"{settings.option(name)} VALUE" in text
+        assert f"{field.description} [{settings.variable(name)}, default {settings.default(name)}]" in text
+
+
+def test_help_needs_no_models(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "APP_MODELS_DIR" in capsys.readouterr().out
+
+
+def test_process_that_refuses_exits_with_one_line(tmp_path: Path) -> None:
+    result = python("-m", "app", "--models-dir", str(tmp_path / "none"), "--port", "0", "--workers", "2")
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert result.stderr == f"{PREAMBLE}{tmp_path / 'none'}: cannot be listed: No such file or directory\n"
+
+
+@pytest.fixture
+def bundles(tmp_path: Path, environment: dict[str, str]) -> Path:
+    """Two bundles whose networks cannot be run, in the directory that the environment names."""
+    fakes.write_bundle(tmp_path, fakes.addition_manifest())
+    fakes.write_bundle(tmp_path, fakes.reversal_manifest())
+    environment["APP_MODELS_DIR"] = str(tmp_path)
+    environment["APP_PORT"] = "0"
+    return tmp_path
+
+
+def test_altered_bundle_is_refused(bundles: Path, refusal: Refusal) -> None:
+    path = bundles / "addition" / "1" / "encoder.onnx"
+    path.write_bytes(b"another.onnx")
+    assert refusal().startswith(f"{path}: was altered")
+
+
+def test_mismatched_bundle_is_refused(bundles: Path, refusal: Refusal) -> None:
+    fakes.write_bundle(bundles, fakes.manifest(fakes.REVERSAL, "addition", version="2"))
+    assert "problem is of the kind reversal" in refusal()
+
+
+def test_bundle_of_another_format_is_refused(bundles: Path, refusal: Refusal) -> None:
+    path = bundles / "addition" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    assert refusal().startswith(f"{path}: format is 99")
+
+
+def test_network_that_cannot_be_run_is_refused(bundles: Path, refusal: Refusal) -> None:
+    assert refusal().startswith(f"{bundles / 'addition' / '1' / 'encoder.onnx'}: cannot be run")
+
+
+def test_missing_version_is_refused(bundles: Path, refusal: Refusal) -> None:
+    assert refusal("--versions", '{"reversal": 7}').startswith(f"{bundles / 'reversal' / '7'}: is missing")
+
+
+def test_wrong_setting_is_refused(environment: dict[str, str], refusal: Refusal) -> None:
+    environment["APP_WORKERS"] = "many"
+    assert refusal().startswith("APP_WORKERS is 'many': ")
+    assert refusal("--workers", "1", "--log-level", "loud").startswith("APP_LOG_LEVEL is 'loud': ")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        assert refusal("--port", port, "--workers", workers) == (
+            f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+        )
+
+
+def test_unknown_host_is_refused(refusal: Refusal) -> None:
+    assert refusal("--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")

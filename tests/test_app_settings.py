@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app import settings
+from app.settings import Settings, WrongSetting
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(settings.variable(name), raising=False)
+
+
+def test_defaults() -> None:
+    loaded = settings.load()
+    assert loaded.models_dir == Path("models")
+    assert (loaded.host, loaded.port, loaded.workers) == ("127.0.0.1", 8000, 1)
+    assert (loaded.max_body_bytes, loaded.max_batch_body_bytes) == (65536, 1048576)
+
+
+def test_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_PORT", "9000")
+    monkeypatch.setenv("APP_VERSIONS", '{"addition": 2}')
+    assert settings.load().port == 9000
+    assert settings.load().versions == {"addition": 2}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("APP_PORT", "http", "APP_PORT is 'http': Input should be a valid integer"),
+        ("APP_PORT", "70000", "APP_PORT is '70000': Input should be less than or equal to 65535"),
+        ("APP_WORKERS", "0", "APP_WORKERS is '0': Input should be greater than 0"),
+        ("APP_RUNTIME", "torch", "APP_RUNTIME is 'torch': Input should be 'onnx' or 'tensorflow'"),
+        ("APP_VERSIONS", '{"addition": "x"}', "APP_VERSIONS[addition] is 'x'"),
+        ("APP_VERSIONS", "addition=1", "versions"),
+    ],
+)
+def test_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, complaint: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(WrongSetting) as caught:
+        settings.load()
+    assert complaint in str(caught.value)
+
+
+def test_table_lists_every_setting() -> None:
+    lines = settings.table().splitlines()
+    assert len(lines) == 2 + len(Settings.model_fields)
+    assert "| `APP_PORT` | `--port` | `8000` | Port to listen on; 0 for any that is free |" in lines

@@ -1,0 +1,85 @@
+# Needs make and Python 3.11 to 3.13, no more. Environments are made from the pinned files in requirements/,
+# when first needed, and anew only when their file says something else.
+IS_SUITABLE := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(IS_SUITABLE) && echo $$p && break; done)
+HOST = $(or $(APP_HOST),127.0.0.1)
+PORT = $(or $(APP_PORT),8000)
+IMAGE ?= sequences-to-service
+SERVING := .venv/requirements.txt
+DEV := .venv-dev/requirements.txt
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make requirements"
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test test-fast lint format verify train requirements image test-image clean
+
+help:  ## list the targets
+	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+serve: $(SERVING)  ## serve the models on 127.0.0.1:8000; HOST= and PORT= change that
+	@APP_HOST=$(HOST) APP_PORT=$(PORT) exec .venv/bin/python -m app $(ARGS)
+
+test: $(DEV)  ## all tests but those of the container
+	@exec .venv-dev/bin/python -m pytest -m "not image" $(ARGS)
+
+test-fast: $(DEV)  ## the tests that need no TensorFlow
+	@exec .venv-dev/bin/python -m pytest -m "not image and not training" $(ARGS)
+
+lint: $(DEV)  ## style, types, and whether requirements/ is up to date
+	@.venv-dev/bin/ruff check .
+	@.venv-dev/bin/ruff format --check .
+	@.venv-dev/bin/mypy
+	@scripts/check-requirements
+
+format: $(DEV)  ## put the code in the house's style
+	@.venv-dev/bin/ruff check --fix .
+	@.venv-dev/bin/ruff format .
+
+verify: $(SERVING)  ## run every model over its whole domain; ARGS=--json for a line of JSON each
+	@exec .venv/bin/python -m training verify models/*/* $(ARGS)
+
+train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes to `python -m training fit`
+	@for recipe in $(or $(RECIPE),addition reversal); do \
+		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done
+
+requirements: $(DEV)  ## compile requirements/ from pyproject.toml; ARGS=--upgrade for newer releases
+	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" $(MAKE) compile
+
+image:  ## build the container image with docker or buildah; BUILD_ARGS= goes to the build
+	@scripts/build-image $(IMAGE) --target serve $(BUILD_ARGS)
+
+test-image: image $(DEV)  ## build the image, then run it and its tests
+	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
+
+clean:  ## remove the environments and all that tools have cached
+	@rm -rf .venv .venv-dev .*_cache .hypothesis build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Runs with any uv, and in any folder that has a pyproject.toml, so that check-requirements can use it.
+.PHONY: compile
+compile:
+	@$(COMPILE) $(ARGS) --quiet -o requirements/serving.txt
+	@$(COMPILE) $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
+	@$(COMPILE) $(ARGS) --quiet --extra training --group test --group lint -c requirements/training.txt \
+		-o requirements/dev.txt
+
+# An environment holds a copy of the file that it was made from. Whatever is said here goes to stderr: stdout is
+# the command's own.
+$(SERVING): requirements/serving.txt
+$(DEV): requirements/dev.txt
+$(SERVING) $(DEV):
+	@if cmp -s $< $@; then touch $@; else $(make_environment); fi >&2
+
+define make_environment
+	$(or $(PYTHON),false) $(IS_SUITABLE) \
+		|| { echo "make: needs Python 3.11, 3.12 or 3.13; PYTHON= may name one"; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "make: $(PYTHON) lacks ensurepip; install its venv package (python3-venv on Debian)"; exit 1; }; \
+	echo "making $(@D) from $<"; \
+	$(PYTHON) -m venv --clear $(@D) \
+		&& $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \
+		&& cp $< $@
+endef

@@ -1,0 +1,12 @@
+"""Which files are collected: those that need Keras are not even imported where their marker is deselected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    needs_keras = collection_path.suffix == ".py" and "pytestmark = pytest.mark.training" in collection_path.read_text()
+    return True if needs_keras and "not training" in config.option.markexpr else None

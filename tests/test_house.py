@@ -1,0 +1,73 @@
+"""The house itself: which way imports run, and that the README and pyproject.toml say what is so."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app import main, settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def imported(package: str) -> set[str]:
+    """The top-level modules that any file of a package imports, wherever in the file."""
+    names = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def test_imports_run_one_way() -> None:
+    assert imported("seq2seq") == {"seq2seq", "numpy", "onnxruntime"}
+    assert "training" not in imported("app")
+    assert not {"app", "fastapi", "pydantic"} & imported("training")
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import app.main; app.main.create_app()", ("keras", "tensorflow", "training", "matplotlib", "onnx")),
+        ("import app.__main__", ("keras", "tensorflow", "training")),
+        ("import seq2seq.bundle, seq2seq.problems.addition", ("onnxruntime", "keras", "fastapi", "app", "training")),
+        ("import training.__main__", ("keras", "tensorflow", "matplotlib", "fastapi", "app")),
+    ],
+)
+def test_what_a_process_loads(code: str, forbidden: tuple[str, ...]) -> None:
+    check = f"import sys; {code}; print([name for name in {forbidden!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_models_hold_data_only() -> None:
+    suffixes = {path.suffix for path in (ROOT / "models").rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".keras", ".onnx", ".md", ".png"}
+
+
+def test_bundles_are_small() -> None:
+    for manifest in (ROOT / "models").glob("*/*/manifest.json"):
+        size = sum(path.stat().st_size for path in manifest.parent.rglob("*") if path.is_file())
+        assert size < 10_000_000
+
+
+def test_the_readme_lists_every_setting() -> None:
+    assert settings.table() in README
+
+
+def test_the_readme_names_every_module() -> None:
+    layout = README.partition("## Layout")[2]
+    modules = [path for package in ("seq2seq", "training", "app") for path in (ROOT / package).glob("*.py")]
+    assert [path.name for path in modules if path.name != "__init__.py" and path.name not in layout] == []
+
+
+def test_the_service_has_the_projects_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == main.VERSION

@@ -4,6 +4,7 @@
                             training.keras         the model that was fitted
                             encoder.keras|.onnx    source ids → states
                             decoder.keras|.onnx    states → probabilities, or one step of it
+                            greedy.onnx            source ids → symbols chosen and their probabilities, all in one
                             report/                a model card and plots, for people
 
 Writing and reading are both here. Knows what a bundle says, not how to run it; nothing is ever unpickled.
@@ -26,7 +27,7 @@ from seq2seq.problems import from_spec
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-GRAPHS = ("training.keras", "encoder.keras", "decoder.keras", "encoder.onnx", "decoder.onnx")
+GRAPHS = ("training.keras", "encoder.keras", "decoder.keras", "encoder.onnx", "decoder.onnx", "greedy.onnx")
 """What every bundle must hold beside its manifest."""
 
 CONFIDENCE_TOLERANCE = 1e-3

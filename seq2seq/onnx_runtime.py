@@ -5,18 +5,30 @@ The only module of `seq2seq` that needs more than NumPy. Knows nothing of HTTP, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded: it would report its use
 
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
+from seq2seq.decoding import Autoregressive, Decoded, Network, RepeatVector, States
 from seq2seq.vocabulary import FloatArray, IdArray
 
 
 def load(bundle: Bundle, *, threads: int = 1) -> Network:
-    """A network that computes with `threads` threads. Raises `BundleError` where a graph does not fit its manifest."""
+    """The network as it is served, one graph that decodes greedily, computing with `threads` threads.
+
+    Raises `BundleError` where a graph does not fit its manifest.
+    """
+    return _Greedy(bundle, threads)
+
+
+def load_parts(bundle: Bundle, *, threads: int = 1) -> Network:
+    """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError` likewise."""
     manifest = bundle.manifest
     problem, spec = manifest.problem, manifest.network
     symbols = len(problem.target_vocabulary)
@@ -46,6 +58,25 @@ def load(bundle: Bundle, *, threads: int = 1) -> Network:
     )
 
 
+class _Greedy:
+    """A network whose greedy decoding is part of its graph."""
+
+    def __init__(self, bundle: Bundle, threads: int):
+        problem = bundle.manifest.problem
+        outputs = (None, problem.target_length)
+        self._graph = _Graph(
+            bundle.path / "greedy.onnx",
+            {"source": (None, problem.source_length)},
+            {"ids": outputs, "probabilities": outputs},
+            threads,
+        )
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        """Source ids (B, S) → the symbols chosen, each the likeliest given those before it."""
+        ids, probabilities = self._graph([sources])
+        return Decoded(ids, probabilities)
+
+
 Shapes = Mapping[str, tuple[int | None, ...]]
 """Names in order, each with its shape; None is the batch."""
 
@@ -68,8 +99,8 @@ class _Graph:
         self._inputs = list(inputs)
         self._outputs = list(outputs)
 
-    def __call__(self, arrays: Sequence[IdArray | FloatArray]) -> list[FloatArray]:
-        results: list[FloatArray] = self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
+    def __call__(self, arrays: Sequence[IdArray | FloatArray]) -> list[Any]:
+        results: list[Any] = self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
         return results
 
 

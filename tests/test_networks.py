@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from seq2seq.bundle import Family, NetworkSpec
+from seq2seq import onnx_runtime
+from seq2seq.bundle import Bundle, Family, Manifest, NetworkSpec
 from seq2seq.problem import Problem
 from training import networks
 from training.data import shifted
 from training.export import export, keras_network
-from training.fitting import Fit
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.training
@@ -57,7 +57,7 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
 ) -> None:
     """Holds with fresh weights too, and only if all three models share them and a saved file keeps them."""
     models = networks.build(problem, spec, unroll=True)
-    export(problem, Fit(models, spec, {}, 0, 0.0), tmp_path)
+    export(problem, spec, models.training.get_weights(), tmp_path)
     sources = sources_of(problem)
     written = keras_network(problem, spec, tmp_path).greedy(sources)
     inputs = sources if spec.family == "repeat_vector" else [sources, shifted(written.ids, 0)]
@@ -67,6 +67,21 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
         assert (logits.argmax(-1) == written.ids).all()
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).max(-1)
         assert probabilities == pytest.approx(written.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(("problem", "spec"), CASES)
+def test_all_graphs_answer_alike(problem: Problem, spec: NetworkSpec, tmp_path: Path) -> None:
+    models = networks.build(problem, spec)
+    export(problem, spec, models.training.get_weights(), tmp_path)
+    files = Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, {}, {}, (), {}))
+    sources = sources_of(problem)
+    expected = keras_network(problem, spec, tmp_path).greedy(sources)
+    for network in (onnx_runtime.load(files), onnx_runtime.load_parts(files)):
+        decoded = network.greedy(sources)
+        assert (decoded.ids == expected.ids).all()
+        assert decoded.ids.dtype == np.int32
+        assert decoded.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+        assert (network.greedy(sources[:1]).ids == expected.ids[:1]).all()
 
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)

@@ -1,6 +1,6 @@
-"""The command line: `python -m training list | fit | verify | show`.
+"""The command line: `python -m training list | fit | verify | renew | show`.
 
-Only `fit`, and `verify --keras`, load Keras; the others run with what serving needs.
+Only `fit`, `renew` `verify --keras` load Keras; the others run with what serving needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq import bundle, onnx_runtime
-from seq2seq.bundle import BundleError
+from seq2seq.bundle import BundleError, Manifest
 from training import evaluation, report
 from training.recipes import RECIPES, Recipe
 
@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")
     command.set_defaults(run=verify)
 
+    command = commands.add_parser("renew", help="write a bundle's graphs anew from its training model, and prove them")
+    command.add_argument("directory", type=Path, metavar="DIR")
+    command.set_defaults(run=renew)
+
     command = commands.add_parser("show", help="a bundle's card")
     command.add_argument("directory", type=Path, metavar="DIR")
     command.set_defaults(run=show)
@@ -86,7 +90,16 @@ def fit(options: argparse.Namespace) -> int:
     fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2)
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving")
     manifest = export.save(recipe, fitted, directory, name=recipe.name, version=version)
-    print(f"{directory}: {_sentence(manifest.evaluation, manifest.agreement, manifest.problem.domain_size)}")
+    print(f"{directory}: {_summary(manifest)}")
+    return 0
+
+
+def renew(options: argparse.Namespace) -> int:
+    """Write a bundle's graphs anew and prove them; its weights and training record stay."""
+    from training import export
+
+    manifest = export.renew(options.directory)
+    print(f"{options.directory}: {_summary(manifest)}")
     return 0
 
 
@@ -122,7 +135,7 @@ def _verify(directory: Path, *, as_json: bool, keras: bool) -> bool:
     seed = manifest.evaluation.get("seed", 0)
     hold_out = bool(manifest.training["recipe"]["hold_out"])
     result = evaluation.evaluate(problem, network, evaluation.whole_domain(problem, seed), hold_out=hold_out)
-    agreement = manifest.agreement
+    agreement = manifest.agreement["keras"]
     if keras:
         from training import export
 
@@ -148,6 +161,10 @@ def _sentence(result: dict[str, Any], agreement: dict[str, Any], domain: int | N
         f" {result['held_out']:,}; lowest confidence {result['lowest_confidence']}; ONNX and Keras agree on"
         f" {agreement['agreed']:,} of {agreement['compared']:,}"
     )
+
+
+def _summary(manifest: Manifest) -> str:
+    return _sentence(manifest.evaluation, manifest.agreement["keras"], manifest.problem.domain_size)
 
 
 def show(options: argparse.Namespace) -> int:

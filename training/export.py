@@ -11,6 +11,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
 from seq2seq.problem import Problem
 from seq2seq.vocabulary import FloatArray, IdArray
-from training import evaluation, networks, report
+from training import evaluation, fused, networks, report
 from training.fitting import Fit
 from training.recipes import Recipe
 
@@ -35,29 +36,31 @@ PACKAGES = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
 def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) -> Manifest:
-    """Write the whole bundle to `directory`, or nothing: graphs, proof, plots, card and manifest."""
-    problem = recipe.problem
+    """Write the whole bundle of a finished run to `directory`, or nothing."""
+    training = {
+        "recipe": recipe.as_data(),
+        "samples": fit.samples,
+        "seconds": round(fit.seconds, 1),
+        "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
+        "python": platform.python_version(),
+        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+    weights = fit.models.training.get_weights()
+    return write(Manifest(name, version, recipe.problem, fit.spec, training, {}, {}, (), {}), weights, directory)
+
+
+def renew(directory: Path) -> Manifest:
+    """Write a bundle's graphs, proof and card anew from its training model, as this release makes them."""
+    loaded = bundle.read_manifest(directory)
+    weights = keras.saving.load_model(directory / "training.keras", compile=False).get_weights()
+    return write(loaded, weights, directory)
+
+
+def write(draft: Manifest, weights: list[Any], directory: Path) -> Manifest:
+    """Write graphs, proof, plots, card and manifest; what is written is read back before it counts."""
     with bundle.staged(directory) as staging:
-        export(problem, fit, staging)
-        proof = prove(problem, fit.spec, staging, hold_out=recipe.hold_out)
-        manifest = Manifest(
-            name=name,
-            version=version,
-            problem=problem,
-            network=fit.spec,
-            training={
-                "recipe": recipe.as_data(),
-                "samples": fit.samples,
-                "seconds": round(fit.seconds, 1),
-                "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
-                "python": platform.python_version(),
-                "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
-            },
-            evaluation=proof["evaluation"],
-            agreement=proof["agreement"],
-            golden=proof["golden"],
-            files={},
-        )
+        export(draft.problem, draft.network, weights, staging)
+        manifest = prove(replace(draft, golden=()), staging)
         report.write(manifest, staging / "report")
         bundle.seal(staging, manifest)
         loaded = bundle.read(staging)
@@ -65,16 +68,17 @@ def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) 
     return manifest
 
 
-def export(problem: Problem, fit: Fit, directory: Path) -> None:
-    """Write the five graphs. The weights go into models built without unrolling, which are small and plain."""
-    models = networks.build(problem, fit.spec)
-    models.training.set_weights(fit.models.training.get_weights())
+def export(problem: Problem, spec: NetworkSpec, weights: list[Any], directory: Path) -> None:
+    """Write the graphs. The weights go into models built without unrolling, which are small and plain."""
+    models = networks.build(problem, spec)
+    models.training.set_weights(weights)
     for name in ("training", "encoder", "decoder"):
         getattr(models, name).save(directory / f"{name}.keras")
     states = [f"state_{place}" for place in range(len(models.encoder.outputs))]
-    following = [f"next_{name}" for name in states] if fit.spec.family == "autoregressive" else []
+    following = [f"next_{name}" for name in states] if spec.family == "autoregressive" else []
     _export_onnx(models.encoder, directory / "encoder.onnx", states)
     _export_onnx(models.decoder, directory / "decoder.onnx", ["probabilities", *following])
+    onnx.save(fused.build(problem, spec, models), directory / "greedy.onnx")
 
 
 def _export_onnx(model: keras.Model, path: Path, outputs: list[str]) -> None:
@@ -110,25 +114,32 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def prove(problem: Problem, spec: NetworkSpec, directory: Path, *, hold_out: bool) -> dict[str, Any]:
-    """Run the exported graphs over the domain: how many are right, and whether ONNX and Keras agree on all of them."""
-    draft = Manifest("draft", "0", problem, spec, {}, {}, {}, (), {})
-    served = onnx_runtime.load(Bundle(directory, draft))
-    trained = keras_network(problem, spec, directory)
-    result = evaluation.evaluate(problem, served, evaluation.whole_domain(problem, PROOF_SEED), hold_out=hold_out)
-    agreed = evaluation.agreement(served, trained, evaluation.whole_domain(problem, PROOF_SEED))
+def prove(draft: Manifest, directory: Path) -> Manifest:
+    """Run the graphs over the domain: how many answers are right, and whether Keras and all graphs agree on them."""
+    problem = draft.problem
+    files = Bundle(directory, draft)
+    served = onnx_runtime.load(files)
+    result = evaluation.evaluate(
+        problem, served, evaluation.whole_domain(problem, PROOF_SEED), hold_out=draft.training["recipe"]["hold_out"]
+    )
+    others = {
+        "keras": keras_network(problem, draft.network, directory),
+        "separate_graphs": onnx_runtime.load_parts(files),
+    }
+    agreement = {
+        name: evaluation.agreement(served, other, evaluation.whole_domain(problem, PROOF_SEED)).as_data()
+        for name, other in others.items()
+    }
     sources = problem.sample_sources(np.random.default_rng(PROOF_SEED), GOLDEN_EXAMPLES)
-    requests = problem.requests(sources)
     decoded = served.greedy(sources)
     golden = tuple(
         Golden(request, written, round(float(confidence), 6))
-        for request, written, confidence in zip(requests, problem.decode(decoded.ids), decoded.confidence, strict=True)
+        for request, written, confidence in zip(
+            problem.requests(sources), problem.decode(decoded.ids), decoded.confidence, strict=True
+        )
     )
-    return {
-        "evaluation": {**result.as_data(), "seed": PROOF_SEED},
-        "agreement": agreed.as_data(),
-        "golden": golden,
-    }
+    evaluated = {**result.as_data(), "seed": PROOF_SEED}
+    return replace(draft, evaluation=evaluated, agreement=agreement, golden=golden)
 
 
 def keras_network(problem: Problem, spec: NetworkSpec, directory: Path) -> Network:

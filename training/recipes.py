@@ -115,8 +115,9 @@ RECIPES = {
             decoder_units=(128,),
             samples=100_000,
             batch_size=64,
-            learning_rate=5e-3,
+            learning_rate=1e-2,
             epochs=10,
+            weight_decay=0.01,
         ),
         Recipe(
             name="addition",

@@ -31,7 +31,7 @@ def card(manifest: Manifest) -> str:
     """A readable card: what the model does, how it was trained, and what is known of its quality."""
     recipe = manifest.training["recipe"]
     proof = manifest.evaluation
-    agreement = manifest.agreement
+    agreement = manifest.agreement["keras"]
     domain = manifest.problem.domain_size
     scope = "every request there is" if domain is not None else "every distinct problem, and random requests besides"
     trained_on = "half of all distinct problems, the rest held out" if recipe["hold_out"] else "the whole domain"

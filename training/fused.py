@@ -1,0 +1,141 @@
+"""The whole of greedy decoding as one ONNX graph: source ids in, the symbols chosen and their probabilities out.
+
+Written straight from a trained network's weights, so that nothing is computed for a request that does not depend on
+it: no shapes, no zero states, no copies between encoder and decoder. Knows nothing of fitting or bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from seq2seq.bundle import NetworkSpec
+from seq2seq.problem import Problem
+from training.networks import Models
+
+OPSET = 17
+Array = npt.NDArray[Any]
+
+
+def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProto:
+    """source (batch, S) int32 → ids (batch, T) int32, probabilities (batch, T) float32."""
+    writer = _Writer()
+    eye = np.eye(len(problem.source_vocabulary), dtype=np.float32)
+    columns = writer.add("Transpose", ["source"], perm=[1, 0])  # (S, B)
+    x = writer.add("Gather", [writer.constant(eye), columns])  # (S, B, V)
+    finals = []
+    for depth in range(len(spec.encoder_units)):
+        x, h, c = writer.lstm(models.encoder.get_layer(f"encoder_lstm_{depth}"), x)
+        finals.append((h, c))
+    if spec.family == "repeat_vector":
+        chosen = [_repeat_vector(problem, spec, models, writer, finals[-1][0])]
+    else:
+        chosen = _autoregressive(problem, models, writer, columns, finals)
+    ids, probabilities = zip(*chosen, strict=True)
+    for name, parts in (("ids", ids), ("probabilities", probabilities)):
+        steps = parts[0] if len(parts) == 1 else writer.add("Concat", parts, axis=0)  # (T, B)
+        writer.add("Transpose", [steps], output=name, perm=[1, 0])
+    return writer.model(problem)
+
+
+def _repeat_vector(
+    problem: Problem, spec: NetworkSpec, models: Models, writer: _Writer, context: str
+) -> tuple[str, str]:
+    """All steps at once: ids and probabilities, each (T, B)."""
+    x = writer.add("Concat", [context] * problem.target_length, axis=0)  # (T, B, H)
+    for depth in range(len(spec.decoder_units)):
+        x, _, _ = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x)
+    return writer.choose(models.decoder.get_layer("logits"), x)
+
+
+def _autoregressive(
+    problem: Problem, models: Models, writer: _Writer, columns: str, states: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """One step after another, each fed with what the last one chose: ids and probabilities, each (1, B)."""
+    eye = np.eye(len(problem.target_vocabulary), dtype=np.float32)
+    embedding = writer.constant(eye)
+    first = writer.add("Gather", [columns, writer.constant(np.array([0], dtype=np.int64))], axis=0)  # (1, B)
+    nothing = writer.add("Mul", [first, writer.constant(np.array(0, dtype=np.int32))])
+    start = writer.constant(np.array(problem.target_vocabulary.padding_id, dtype=np.int32))
+    symbol = writer.add("Add", [nothing, start])  # (1, B), the start symbol for each source
+    chosen = []
+    for _ in range(problem.target_length):
+        x = writer.add("Gather", [embedding, symbol])  # (1, B, V)
+        following = []
+        for depth, (h, c) in enumerate(states):
+            x, h, c = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x, h, c)
+            following.append((h, c))
+        states = following
+        chosen.append(writer.choose(models.decoder.get_layer("logits"), x))
+        symbol = chosen[-1][0]
+    return chosen
+
+
+@dataclass
+class _Writer:
+    """Collects nodes and weights; equal weights, such as a layer's that is used at each step, are kept once."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: dict[bytes, onnx.TensorProto] = field(default_factory=dict)
+
+    def add(self, operation: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """One node with one output, whose name is returned."""
+        output = output or f"{operation.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, array: Array) -> str:
+        """A weight, whose name is returned."""
+        key = array.tobytes() + repr((array.shape, array.dtype)).encode()
+        if key not in self.weights:
+            self.weights[key] = numpy_helper.from_array(np.ascontiguousarray(array), f"weight_{len(self.weights)}")
+        name: str = self.weights[key].name
+        return name
+
+    def lstm(self, layer: keras.layers.LSTM, x: str, h: str = "", c: str = "") -> tuple[str, str, str]:
+        """A layer over x (T, B, D) from states h, c (1, B, H): outputs (T, B, H), final h and c (1, B, H)."""
+        kernel, recurrent, bias = (_to_onnx_gates(weight) for weight in layer.get_weights())
+        place = len(self.nodes)
+        outputs = [f"lstm_{place}_{name}" for name in ("y", "h", "c")]
+        weights = [kernel.T[None], recurrent.T[None], np.concatenate([bias, np.zeros_like(bias)])[None]]
+        inputs = [x, *map(self.constant, weights), "", h, c]
+        while not inputs[-1]:
+            inputs.pop()
+        self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=layer.units))
+        squeezed = self.add("Squeeze", [outputs[0], self.constant(np.array([1], dtype=np.int64))])
+        return squeezed, outputs[1], outputs[2]
+
+    def choose(self, layer: keras.layers.Dense, x: str) -> tuple[str, str]:
+        """x (T, B, H) → the likeliest symbol's id and its probability, each (T, B)."""
+        kernel, bias = layer.get_weights()
+        logits = self.add("Add", [self.add("MatMul", [x, self.constant(kernel)]), self.constant(bias)])
+        probabilities = self.add("Softmax", [logits], axis=-1)  # (T, B, V)
+        best = self.add("ReduceMax", [probabilities], axes=[-1], keepdims=0)
+        ids = self.add("ArgMax", [logits], axis=-1, keepdims=0)
+        return self.add("Cast", [ids], to=TensorProto.INT32), best
+
+    def model(self, problem: Problem) -> onnx.ModelProto:
+        """The finished graph, checked."""
+        source = helper.make_tensor_value_info("source", TensorProto.INT32, ["batch", problem.source_length])
+        shape = ["batch", problem.target_length]
+        outputs = [
+            helper.make_tensor_value_info("ids", TensorProto.INT32, shape),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape),
+        ]
+        graph = helper.make_graph(self.nodes, "greedy", [source], outputs, list(self.weights.values()))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _to_onnx_gates(weight: Array) -> Array:
+    """Keras orders an LSTM's gates input, forget, cell, output; ONNX input, output, forget, cell."""
+    i, f, c, o = np.split(weight, 4, axis=-1)
+    return np.concatenate([i, o, f, c], axis=-1)

@@ -118,7 +118,7 @@ def test_bundle_of_another_format_is_refused(bundles: Path, refusal: Refusal) ->
 
 
 def test_network_that_cannot_be_run_is_refused(bundles: Path, refusal: Refusal) -> None:
-    assert refusal().startswith(f"{bundles / 'addition' / '1' / 'encoder.onnx'}: cannot be run")
+    assert refusal().startswith(f"{bundles / 'addition' / '1' / 'greedy.onnx'}: cannot be run")
 
 
 def test_missing_version_is_refused(bundles: Path, refusal: Refusal) -> None:

@@ -73,7 +73,8 @@ class Recipe:
 
     def as_data(self) -> dict[str, Any]:
         """The recipe as plain data."""
-        return {**asdict(self), "problem": self.problem.spec()}
+        units = {"encoder_units": list(self.encoder_units), "decoder_units": list(self.decoder_units)}
+        return {**asdict(self), **units, "problem": self.problem.spec()}
 
 
 RECIPES = {

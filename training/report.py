@@ -10,6 +10,9 @@ from typing import Any
 
 from seq2seq.bundle import Manifest
 
+LEAST_SHARE = 1e-6
+"""What a share of nothing is drawn as on a logarithmic scale."""
+
 
 def write(manifest: Manifest, directory: Path) -> None:
     """Write card.md, loss.png and accuracy.png."""
@@ -18,13 +21,19 @@ def write(manifest: Manifest, directory: Path) -> None:
     history = manifest.training["history"]
     samples = manifest.training["samples"]
     names = {"loss": "training", "val_loss": "validation"}
-    _plot(directory / "loss.png", history, names, samples, "cross-entropy a symbol", logarithmic=True)
+    losses = {label: history[name] for name, label in names.items() if name in history}
+    _plot(directory / "loss.png", losses, samples, "cross-entropy a symbol")
     names = {
-        "exact_sequences": "whole sequences, training",
-        "val_exact_sequences": "whole sequences, validation",
+        "exact_sequences": "sequences, training",
+        "val_exact_sequences": "sequences, validation",
         "per_symbol": "symbols, training",
     }
-    _plot(directory / "accuracy.png", history, names, samples, "share right", logarithmic=False)
+    errors = {
+        label: [max(1 - right, LEAST_SHARE) for right in history[name]]
+        for name, label in names.items()
+        if name in history
+    }
+    _plot(directory / "accuracy.png", errors, samples, f"share wrong (none is drawn at {LEAST_SHARE:g})")
 
 
 def card(manifest: Manifest) -> str:
@@ -85,24 +94,22 @@ def _units(units: tuple[int, ...]) -> str:
     return "+".join(map(str, units))
 
 
-def _plot(
-    path: Path, history: dict[str, list[float]], names: dict[str, str], samples: int, label: str, *, logarithmic: bool
-) -> None:
-    """One line for each named figure over the samples seen."""
+def _plot(path: Path, curves: dict[str, list[float]], samples: int, label: str) -> None:
+    """One line for each labelled figure over the samples seen, on a logarithmic scale."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for key, name in names.items():
-        if values := history.get(key):
-            seen = [samples * (epoch + 1) / len(values) for epoch in range(len(values))]
-            axes.plot(seen, values, label=name, marker="." if len(values) < 30 else None)
+    for name, values in curves.items():
+        seen = [samples * (epoch + 1) / len(values) for epoch in range(len(values))]
+        axes.plot(seen, values, label=name, marker="." if len(values) < 30 else None)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("samples seen")
     axes.set_ylabel(label)
-    if logarithmic:
-        axes.set_yscale("log")
+    axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -11,7 +11,7 @@ import pytest
 
 from app import runtime
 from app.runtime import RuntimeMissing
-from seq2seq import onnx_runtime
+from seq2seq import bundle, onnx_runtime
 from seq2seq.bundle import Bundle, BundleError, Family, NetworkSpec
 from seq2seq.problem import Problem
 
@@ -79,3 +79,13 @@ def test_keras_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "decoder.keras").write_bytes(b"no Keras file")
     with pytest.raises(BundleError, match=r"decoder.keras: cannot be loaded"):
         runtime.loader("tensorflow")(bundle)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["addition", "reversal"])
+def test_both_runtimes_answer_alike_on_what_ships(name: str) -> None:
+    shipped = bundle.read(Path(__file__).parent.parent / "models" / name / "1")
+    sources = shipped.manifest.problem.sample_sources(np.random.default_rng(3), 2_000)
+    onnx, keras = (runtime.loader(kind)(shipped).greedy(sources) for kind in ("onnx", "tensorflow"))
+    assert (onnx.ids == keras.ids).all()
+    assert onnx.probabilities == pytest.approx(keras.probabilities, abs=1e-5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from seq2seq.vocabulary import Symbols
 CONFIDENCE_DECIMALS = 6
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a model wrote, the value that it stands for (None for none), and how sure the model was."""
 
     written: Symbols
@@ -50,22 +49,27 @@ class Model:
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
         decoded = self.network.greedy(self.problem.encode(sources))
-        written = self.problem.decode(decoded.ids)
+        confidences = decoded.confidence.astype(np.float64).round(CONFIDENCE_DECIMALS).clip(max=1.0).tolist()
+        render = self.problem.render
         return [
-            self._prediction(symbols, confidence)
-            for symbols, confidence in zip(written, decoded.confidence.tolist(), strict=True)
+            Prediction(written, render(written), confidence)
+            for written, confidence in zip(self.problem.decode(decoded.ids), confidences, strict=True)
         ]
 
     @property
     def examples(self) -> list[Answer]:
         """The golden examples: requests, and what the model is known to answer."""
         return [
-            (self.problem.parse(golden.request), self._prediction(golden.decoded, golden.confidence))
+            (
+                self.problem.parse(golden.request),
+                Prediction(
+                    golden.decoded,
+                    self.problem.render(golden.decoded),
+                    round(golden.confidence, CONFIDENCE_DECIMALS),
+                ),
+            )
             for golden in self.manifest.golden
         ]
-
-    def _prediction(self, written: Symbols, confidence: float) -> Prediction:
-        return Prediction(written, self.problem.render(written), _plain(confidence))
 
     def warm_up(self, size: int) -> None:
         """Predict once alone and once in a batch, so that no client waits for what is made on first use."""
@@ -140,7 +144,3 @@ def _visible_folders(directory: Path) -> Iterator[Path]:
     except OSError as error:
         raise BundleError(directory, f"cannot be listed: {error.strerror}") from error
     return (path for path in entries if path.is_dir() and not path.name.startswith("."))
-
-
-def _plain(confidence: float) -> float:
-    return min(round(confidence, CONFIDENCE_DECIMALS), 1.0)

@@ -59,13 +59,20 @@ class Vocabulary:
     def encode(self, sequences: Sequence[Symbols]) -> IdArray:
         """Sequences of one length S → ids (n, S). Raises `UnknownSymbol` naming the first offender."""
         if self.is_text:
-            return self.encode_characters(np.array(sequences, dtype=np.bytes_))
+            return self._encode_texts([str(sequence) for sequence in sequences])
         values = np.asarray(sequences, dtype=np.int64)  # (n, S)
         places = np.searchsorted(self._sorted_integers[0], values)
         places = np.minimum(places, len(self) - 1)
         if (bad := self._sorted_integers[0][places] != values).any():
             raise UnknownSymbol(f"{values[bad][0]} is not in the vocabulary")
         return self._sorted_integers[1][places]
+
+    def _encode_texts(self, texts: list[str]) -> IdArray:
+        length = len(texts[0]) if texts else 0
+        if any(len(text) != length for text in texts):
+            raise UnknownSymbol(f"sequences must be of one length, not {sorted(set(map(len, texts)))}")
+        codes = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=f"S{max(length, 1)}")
+        return self.encode_characters(codes)
 
     def encode_characters(self, strings: npt.NDArray[np.bytes_]) -> IdArray:
         """Strings of one length S as a bytes array (n,) → ids (n, S)."""
@@ -80,7 +87,9 @@ class Vocabulary:
     def decode(self, ids: IdArray) -> list[Symbols]:
         """ids (n, S) → n sequences, padding kept."""
         if self.is_text:
-            return [row.decode("ascii") for row in self.decode_characters(ids).tolist()]
+            length = ids.shape[1]
+            text = self._symbol_array[ids].tobytes().decode("ascii")
+            return [text[start : start + length] for start in range(0, len(text), length)]
         return [tuple(row) for row in self._symbol_array[ids].tolist()]
 
     def decode_characters(self, ids: IdArray) -> npt.NDArray[np.bytes_]:

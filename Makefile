@@ -7,13 +7,15 @@ PORT = $(or $(APP_PORT),8000)
 IMAGE ?= sequences-to-service
 SERVING := .venv/requirements.txt
 DEV := .venv-dev/requirements.txt
-COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make requirements"
+PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-fast lint format verify train requirements image test-image clean
+.PHONY: bench bench-serving bench-startup bench-training
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
@@ -45,7 +47,7 @@ train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes
 	@for recipe in $(or $(RECIPE),addition reversal); do \
 		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done
 
-requirements: $(DEV)  ## compile requirements/ from pyproject.toml; ARGS=--upgrade for newer releases
+requirements: $(DEV)  ## compile the pinned requirements; ARGS=--upgrade for newer releases
 	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" $(MAKE) compile
 
 image:  ## build the container image with docker or buildah; BUILD_ARGS= goes to the build
@@ -54,17 +56,30 @@ image:  ## build the container image with docker or buildah; BUILD_ARGS= goes to
 test-image: image $(DEV)  ## build the image, then run it and its tests
 	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
 
+bench: bench-serving bench-startup bench-training  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
+
+bench-serving: $(SERVING) $(DEV)  ## requests a second against floor, peers and tutorials; ARGS="--json FILE --quick"
+	@exec .venv-dev/bin/python -m benchmarks serving $(ARGS)
+
+bench-startup: $(SERVING) $(DEV)  ## time to the first answer, memory, size on disk
+	@exec .venv-dev/bin/python -m benchmarks startup $(ARGS)
+
+bench-training: $(DEV)  ## the tutorials' recipes as given against ours
+	@exec .venv-dev/bin/python -m benchmarks training $(ARGS)
+
 clean:  ## remove the environments and all that tools have cached
-	@rm -rf .venv .venv-dev .*_cache .hypothesis build
+	@rm -rf .venv .venv-dev .venv-bench .*_cache .hypothesis build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Runs with any uv, and in any folder that has a pyproject.toml, so that check-requirements can use it.
 .PHONY: compile
 compile:
-	@$(COMPILE) $(ARGS) --quiet -o requirements/serving.txt
-	@$(COMPILE) $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
-	@$(COMPILE) $(ARGS) --quiet --extra training --group test --group lint -c requirements/training.txt \
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet -o requirements/serving.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --group test --group lint -c requirements/training.txt \
 		-o requirements/dev.txt
+	@for peer in $(PEERS); do \
+		$(COMPILE) benchmarks/requirements/$$peer.in $(ARGS) --quiet -o benchmarks/requirements/$$peer.txt || exit; done
 
 # An environment holds a copy of the file that it was made from. Whatever is said here goes to stderr: stdout is
 # the command's own.

@@ -1,0 +1,98 @@
+"""`python -m benchmarks serving|startup|training --json FILE`: measures, prints a table, writes figures and a chart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import chart, serving, startup, training
+from benchmarks.contenders import CONTENDERS
+from benchmarks.environments import ROOT, CannotPrepare
+from benchmarks.stats import table
+
+MODELS = ROOT / "models"
+RUNS = "runs/bench"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one benchmark. The exit status is 1 where it could not be run or a contender failed."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
+    try:
+        data: dict[str, Any] = options.run(options)
+    except CannotPrepare as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    figures: Path = options.json or Path(RUNS) / f"{options.name}.json"
+    image: Path = options.chart or figures.with_suffix(".png")
+    figures.parent.mkdir(parents=True, exist_ok=True)
+    figures.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    chart.draw(data, image)
+    print(table(options.rows(data)))
+    print(f"\n{'ratios':42}{'median':>10}{'least':>10}{'most':>10}")
+    for name, spread in data["ratios_spread"].items():
+        print(f"{name:42}" + "".join(f"{spread[each]:>10,.4g}" for each in ("median", "min", "max")))
+    for name, reasons in data.get("failures", {}).items():
+        print(f"{name} failed: {'; '.join(reasons)}")
+    print(f"\n{figures} and {image} written")
+    return 1 if data.get("failures") else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure this service and its peers.")
+    commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    for name, help_, run, rows in (
+        ("serving", "requests a second and latency", _serving, serving.table_rows),
+        ("startup", "time to the first answer, memory, size on disk", _startup, startup.table_rows),
+        ("training", "the tutorials' recipes as given against ours", _training, training.table_rows),
+    ):
+        command = commands.add_parser(name, help=help_)
+        command.add_argument(
+            "--json", type=Path, metavar="FILE", help=f"where the figures go (default: {RUNS}/{name}.json)"
+        )
+        command.add_argument("--chart", type=Path, metavar="FILE", help="where the chart goes (default: beside them)")
+        command.add_argument("--quick", action="store_true", help="the headline only, in under ten minutes")
+        command.add_argument("--rounds", type=int, help="how often everything is measured")
+        command.set_defaults(name=name, run=run, rows=rows)
+        if name != "training":
+            command.add_argument("--only", metavar="NAMES", help=f"some of {','.join(CONTENDERS)}")
+            command.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="where the bundles are")
+        if name == "serving":
+            command.add_argument("--seconds", type=int, help="length of a measured window")
+    return parser
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    names = options.only.split(",") if options.only else list(CONTENDERS)
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        raise CannotPrepare(f"there is no contender {unknown[0]}; there are {', '.join(CONTENDERS)}")
+    return names
+
+
+def _serving(options: argparse.Namespace) -> dict[str, Any]:
+    return serving.run(
+        _names(options),
+        options.models.resolve(),
+        quick=options.quick,
+        rounds=options.rounds or (3 if options.quick else 5),
+        window=options.seconds or (3 if options.quick else 5),
+    )
+
+
+def _startup(options: argparse.Namespace) -> dict[str, Any]:
+    return startup.run(_names(options), options.models.resolve(), rounds=options.rounds or (3 if options.quick else 5))
+
+
+def _training(options: argparse.Namespace) -> dict[str, Any]:
+    return training.run(rounds=options.rounds or (1 if options.quick else 3), quick=options.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Draws a benchmark's figures into a PNG. Knows nothing of how they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+OURS, OTHERS = "tab:blue", "tab:gray"
+
+
+def draw(data: Mapping[str, Any], path: Path) -> None:
+    """The chart of a benchmark, whichever it was; none where nothing was measured."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = {"serving": _serving, "startup": _startup, "training": _training}[data["benchmark"]](data)
+    if not data["rows"]:
+        return
+    figure = Figure(figsize=(6.2 * len(panels), 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, panel in enumerate(panels, start=1):
+        panel(figure.add_subplot(1, len(panels), place))
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _bars(title: str, figures: Sequence[tuple[str, float]], *, logarithmic: bool = False, form: str = "{:,.0f}") -> Any:
+    """A panel of horizontal bars, ours in colour, with each figure beside its bar."""
+
+    def panel(axes: Any) -> None:
+        names = [name for name, _ in figures][::-1]
+        values = [value for _, value in figures][::-1]
+        bars = axes.barh(names, values, color=[OURS if name.startswith("ours") else OTHERS for name in names])
+        axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+        if logarithmic:
+            axes.set_xscale("log")
+        axes.margins(x=0.25)
+        axes.set_title(title)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    return panel
+
+
+def _serving(data: Mapping[str, Any]) -> list[Any]:
+    figures = {
+        cores: [
+            (row["contender"], row["requests_per_second"]["median"])
+            for row in data["rows"]
+            if (row["route"], row["connections"], row["workers"]) == ("/add", 32, cores)
+        ]
+        for cores in sorted({row["workers"] for row in data["rows"]})
+    }
+    panels = [
+        _bars(
+            f"/add, 32 connections, {cores} worker{'s' if cores > 1 else ''}: requests a second",
+            sorted(rates, key=lambda pair: -pair[1]),
+            logarithmic=True,
+        )
+        for cores, rates in figures.items()
+        if rates
+    ]
+    return [*panels, _open_loop(data["open_loop"])] if data["open_loop"] else panels
+
+
+def _open_loop(points: Sequence[Mapping[str, Any]]) -> Any:
+    def panel(axes: Any) -> None:
+        for name in dict.fromkeys(point["contender"] for point in points):
+            mine = [point for point in points if point["contender"] == name]
+            rates = [point["rate"] for point in mine]
+            (line,) = axes.plot(rates, [point["p50_us"] / 1000 for point in mine], marker=".", label=f"{name}, median")
+            axes.plot(
+                rates, [point["p99_us"] / 1000 for point in mine], marker=".", linestyle="--", color=line.get_color(),
+                label=f"{name}, p99",
+            )  # fmt: skip
+        axes.set_yscale("log")
+        axes.set_xlabel("requests due a second")
+        axes.set_ylabel("latency, ms")
+        axes.set_title("/add, open loop, 1 core")
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    return panel
+
+
+def _startup(data: Mapping[str, Any]) -> list[Any]:
+    rows = data["rows"]
+    return [
+        _bars(
+            "start of process to first right answer, s",
+            [(row["contender"], row["start_s"]["median"]) for row in rows],
+            logarithmic=True,
+            form="{:.2f}",
+        ),
+        _bars("memory after load, MB (PSS)", [(row["contender"], row["pss_mb"]["median"]) for row in rows]),
+        _bars("installed environment, MB", [(row["contender"], row["environment_mb"]) for row in rows]),
+    ]
+
+
+def _training(data: Mapping[str, Any]) -> list[Any]:
+    rows = data["rows"]
+    return [
+        _bars(
+            "data and fit, s",
+            [(f"{row['contender']}, {row['problem']}", row["seconds"]["median"]) for row in rows],
+            form="{:.1f}",
+        ),
+        _bars(
+            "examples a second, sustained",
+            [(f"{row['contender']}, {row['problem']}", row["examples_per_second"]["median"]) for row in rows],
+        ),
+    ]

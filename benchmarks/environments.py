@@ -1,0 +1,58 @@
+"""The virtual environments that contenders run in, made when first needed. Knows nothing of what runs in them.
+
+A peer's is `.venv-bench/<peer>/`, made from the hash-pinned `requirements/<peer>.txt`, of which it keeps a copy, and
+made anew only where that says something else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = Path(__file__).parent / "requirements"
+PEERS = ROOT / ".venv-bench"
+
+
+class CannotPrepare(Exception):
+    """Something that the benchmark needs is not there and cannot be had. The message says what to do."""
+
+
+def python(environment: str) -> Path:
+    """The interpreter of `serving`, `dev` or a peer's environment. Raises `CannotPrepare`."""
+    if environment == "dev":
+        return Path(sys.executable)
+    if environment == "serving":
+        serving = ROOT / ".venv" / "bin" / "python"
+        return serving if serving.exists() else Path(sys.executable)
+    return _peer(environment)
+
+
+def directory(environment: str) -> Path:
+    """Where an environment is."""
+    return python(environment).parent.parent
+
+
+def _peer(name: str) -> Path:
+    directory, wanted = PEERS / name, REQUIREMENTS / f"{name}.txt"
+    copy, interpreter = directory / "requirements.txt", directory / "bin" / "python"
+    if copy.exists() and copy.read_bytes() == wanted.read_bytes():
+        return interpreter
+    sys.stderr.write(f"making {directory.relative_to(ROOT)} from {wanted.relative_to(ROOT)}\n")
+    _run(sys.executable, "-m", "venv", "--clear", directory)
+    install = ("install", "--quiet", "--require-hashes", "-r", wanted)
+    try:
+        _run(sys.executable, "-m", "uv", "pip", *install, "--python", interpreter)
+    except CannotPrepare:  # uv is some twenty times faster, but may not know an index that pip was told of
+        _run(interpreter, "-m", "pip", "--disable-pip-version-check", *install)
+    shutil.copyfile(wanted, copy)
+    return interpreter
+
+
+def _run(*command: str | Path) -> None:
+    result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CannotPrepare(f"{' '.join(map(str, command[1:4]))} failed: {last}")

@@ -1,0 +1,56 @@
+"""The network that the peers serve: the newest bundle of a route, run by ONNX Runtime as the service runs it.
+
+Imports nothing but `seq2seq`, so that it runs in any peer's environment. Knows nothing of servers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workload import FIELDS, Route, newest
+from seq2seq import bundle, onnx_runtime
+
+
+def route() -> Route:
+    """The route that this process is to answer."""
+    return "reverse" if os.environ["BENCH_ROUTE"] == "reverse" else "add"
+
+
+def port() -> int:
+    return int(os.environ["BENCH_PORT"])
+
+
+def cores() -> int:
+    """How many cores this server may use."""
+    return int(os.environ["BENCH_CORES"])
+
+
+class Answers:
+    """Requests' values, many at once → the service's answers to them."""
+
+    def __init__(self, route: Route):
+        loaded = bundle.read(newest(Path(os.environ["APP_MODELS_DIR"]), route))
+        self.field, self._answer = FIELDS[route]
+        self._network = onnx_runtime.load(loaded)
+        self._problem = loaded.manifest.problem
+        self._model = {"name": loaded.manifest.name, "version": loaded.manifest.version}
+        self._decoded = {"decoded"} if route == "add" else set()
+
+    def __call__(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        sources = [self._problem.parse(value) for value in values]
+        decoded = self._network.greedy(self._problem.encode(sources))
+        return [
+            {
+                self.field: source,
+                self._answer: self._problem.render(symbols),
+                **dict.fromkeys(self._decoded, symbols),
+                "confidence": round(confidence, 6),
+                "model": self._model,
+            }
+            for source, symbols, confidence in zip(
+                sources, self._problem.decode(decoded.ids), decoded.confidence.tolist(), strict=True
+            )
+        ]

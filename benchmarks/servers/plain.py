@@ -1,0 +1,58 @@
+"""An empty FastAPI route written the usual way, with the service's schemas, by which it validates; answers a constant.
+
+No route class, middleware or error handler of ours; uvicorn as it comes, less its access log, which nobody here keeps.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.schemas import AddResponse, ModelReference, RequestBody, ReverseResponse, accepted_by
+from benchmarks.servers import model
+from benchmarks.workload import Route, newest
+from seq2seq import bundle
+from seq2seq.problem import Problem
+
+
+def _problem(route: Route) -> Problem:
+    return bundle.read_manifest(newest(Path(os.environ["APP_MODELS_DIR"]), route)).problem
+
+
+ADDITION = ModelReference(name="addition", version="1")
+REVERSAL = ModelReference(name="reversal", version="1")
+
+
+class AddRequest(RequestBody):
+    expression: Annotated[str, accepted_by(_problem("add"))]
+
+
+class ReverseRequest(RequestBody):
+    sequence: Annotated[list[int], accepted_by(_problem("reverse"))]
+
+
+app = FastAPI()
+
+
+@app.post("/add")
+async def add(body: AddRequest) -> AddResponse:
+    return AddResponse(expression=body.expression, sum=16, decoded="16", confidence=0.9999, model=ADDITION)
+
+
+@app.post("/reverse")
+async def reverse(body: ReverseRequest) -> ReverseResponse:
+    return ReverseResponse(sequence=body.sequence, reversed=[40, 36, 20], confidence=0.9999, model=REVERSAL)
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        "benchmarks.servers.plain:app",
+        port=model.port(),
+        workers=model.cores(),
+        access_log=False,
+        log_level="warning",
+    )

@@ -1,0 +1,141 @@
+"""How long from the start of a process to its first right answer, what it then holds in memory, and what it is on disk.
+
+Knows nothing of how a contender works. One worker, on all cores; each is started anew in every round, in turn, with its
+files in the page cache.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import environments, machine, server, stats, workload
+from benchmarks.contenders import CONTENDERS, Contender, Setup
+from benchmarks.environments import CannotPrepare
+from benchmarks.server import ServerFailed
+from benchmarks.stats import Spread
+
+REQUESTS = 2_000
+LOAD_S = 15.0
+IMAGE, BASE = "sequences-to-service", "python:3.13-slim"
+TENSORFLOW = Contender(
+    "ours-tensorflow",
+    "this service with the setting `runtime = tensorflow`",
+    "ours",
+    "dev",
+    CONTENDERS["ours"].command,
+    variables={"APP_RUNTIME": "tensorflow"},
+)
+
+
+def run(names: Sequence[str], models_dir: Path, *, rounds: int) -> dict[str, Any]:
+    """Start each of those named `rounds` times, and give all figures as plain data."""
+    chosen = [CONTENDERS[name] for name in names]
+    chosen += [TENSORFLOW] if "ours" in names else []
+    starts: dict[str, dict[int, dict[str, float]]] = {}
+    failures: dict[str, list[str]] = {}
+    for number in range(rounds + 1):
+        for contender in chosen:
+            if contender.name in failures:
+                continue
+            try:
+                figures = _start(contender, models_dir)
+            except (CannotPrepare, ServerFailed, OSError) as error:
+                failures[contender.name] = [str(error)]
+                continue
+            sys.stderr.write(f"  {contender.name:16}{figures['start_s']:>7.2f} s{figures['pss_mb']:>8.0f} MB\n")
+            if number:  # the first start of each brings its files into the page cache
+                starts.setdefault(contender.name, {})[number] = figures
+    rows = [_row(contender, list(starts[contender.name].values())) for contender in chosen if contender.name in starts]
+    ratios = _ratios(starts)
+    return {
+        "benchmark": "startup",
+        "machine": machine.describe(),
+        "settings": {"rounds": rounds, "requests": REQUESTS, "cores": len(machine.cores())},
+        "failures": failures,
+        "rows": rows,
+        "image": image_mb(),
+        "ratios": {name: spread["median"] for name, spread in ratios.items()},
+        "ratios_spread": ratios,
+    }
+
+
+def _start(contender: Contender, models_dir: Path) -> dict[str, float]:
+    """Start once, ask many times, and look at the processes' memory."""
+    asked = workload.questions(models_dir, "add", REQUESTS)
+    setup = Setup(server.free_port(), 1, "add", models_dir)
+    with server.running(contender, setup, machine.cores(), asked[0]) as running:
+        answered = running.check(asked, LOAD_S)
+        pids = running.pids()
+        return {"start_s": running.start_s, **machine.memory(pids), "processes": len(pids), "answered": answered}
+
+
+def _row(contender: Contender, starts: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    figures = {name: Spread.of([start[name] for start in starts]).as_data() for name in ("start_s", "rss_mb", "pss_mb")}
+    return {
+        "contender": contender.name,
+        "environment": contender.environment,
+        **figures,
+        "processes": max(int(start["processes"]) for start in starts),
+        "requests_before_memory": min(int(start["answered"]) for start in starts),
+        "environment_mb": machine.disk_mb(environments.directory(contender.environment)),
+        "rounds": len(starts),
+    }
+
+
+def _ratios(starts: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Others over ours, and ours as it is."""
+    ours = starts.get("ours", {})
+    measured: dict[str, dict[str, float]] = {}
+    for figure, name in (("start_s", "start"), ("pss_mb", "memory")):
+        mine = {number: start[figure] for number, start in ours.items()}
+        if mine:
+            measured[f"{name}_{figure.rpartition('_')[2]}"] = Spread.of(list(mine.values())).as_data()
+        for other, theirs in starts.items():
+            values = stats.ratios({number: start[figure] for number, start in theirs.items()}, mine)
+            if values and other != "ours":
+                measured[f"{name}_{other}_to_ours"] = Spread.of(values).as_data()
+    return measured
+
+
+def image_mb() -> dict[str, float] | None:
+    """Megabytes of the container's image and of the base that it stands on; None where it was not built here."""
+    for engine in ("docker", "podman"):
+        if not shutil.which(engine):
+            continue
+        sizes = [_image_size(engine, name) for name in (IMAGE, BASE)]
+        if all(sizes):
+            image, base = (round(size / 1e6, 1) for size in sizes)
+            return {"image_mb": image, "base_mb": base, "over_base_mb": round(image - base, 1)}
+    return None
+
+
+def _image_size(engine: str, name: str) -> int:
+    command = [engine, "image", "inspect", name]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return int(json.loads(result.stdout)[0]["Size"])
+    except (ValueError, LookupError):
+        return 0
+
+
+def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows as they are printed."""
+    return [
+        {
+            "contender": row["contender"],
+            "start s": row["start_s"]["median"],
+            "least": row["start_s"]["min"],
+            "most": row["start_s"]["max"],
+            "PSS MB": row["pss_mb"]["median"],
+            "RSS MB": row["rss_mb"]["median"],
+            "processes": row["processes"],
+            "environment MB": row["environment_mb"],
+        }
+        for row in data["rows"]
+    ]

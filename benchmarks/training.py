@@ -1,0 +1,107 @@
+"""The tutorials' recipes as given against ours: same network, same number of samples, whole processes, in turn.
+
+Knows nothing of what a recipe does; each run is a process of its own (trial.py), which times itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import machine, stats
+from benchmarks.environments import ROOT, CannotPrepare
+from benchmarks.stats import Spread
+
+PROBLEMS = ("sums", "lists")
+Outcomes = dict[tuple[str, str], dict[int, dict[str, float]]]
+"""Of each kind of run and problem, what came of it round by round."""
+
+
+def run(*, rounds: int, quick: bool) -> dict[str, Any]:
+    """Run every recipe in every round, each round with a seed of its own, and give all figures as plain data."""
+    outcomes: Outcomes = {}
+    for number in range(rounds):
+        for problem in PROBLEMS:
+            for kind in ("given", "ours", "sustained"):
+                outcome = trial(kind, problem, number + 1)
+                outcomes.setdefault((kind, problem), {})[number] = outcome
+                sys.stderr.write(f"  {kind:10}{problem:6} {outcome}\n")
+        sys.stderr.write(f"round {number + 1} of {rounds} done\n")
+    ratios = headline(outcomes)
+    return {
+        "benchmark": "training",
+        "machine": machine.describe(),
+        "settings": {"rounds": rounds, "quick": quick, "seeds": list(range(1, rounds + 1))},
+        "rows": [_row(kind, problem, outcomes) for problem in PROBLEMS for kind in ("given", "ours")],
+        "ratios": {name: spread["median"] for name, spread in ratios.items()},
+        "ratios_spread": ratios,
+    }
+
+
+def trial(kind: str, problem: str, seed: int) -> dict[str, float]:
+    """One run in a process of its own. Raises `CannotPrepare`."""
+    command = [sys.executable, "-m", "benchmarks.trial", kind, problem, str(seed)]
+    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
+    if result.returncode:
+        raise CannotPrepare(f"{' '.join(command[2:])} failed: {result.stderr.strip()[-500:]}")
+    outcome: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return outcome
+
+
+def headline(outcomes: Outcomes) -> dict[str, dict[str, float]]:
+    """How many times faster ours are, and what came out wrong."""
+    measured: dict[str, list[float]] = {}
+    for problem in PROBLEMS:
+
+        def figures(kind: str, name: str, problem: str = problem) -> dict[int, float]:
+            return {number: outcome[name] for number, outcome in outcomes[kind, problem].items()}
+
+        measured[f"{problem}_given_to_ours_seconds"] = stats.ratios(
+            figures("given", "seconds"), figures("ours", "seconds")
+        )
+        measured[f"{problem}_ours_to_given_examples_per_second"] = stats.ratios(
+            figures("sustained", "examples_per_second"), figures("given", "examples_per_second")
+        )
+        for kind in ("given", "ours"):
+            measured[f"{problem}_{kind}_wrong"] = list(figures(kind, "wrong").values())
+    return {name: Spread.of(values).as_data() for name, values in measured.items()}
+
+
+def _row(kind: str, problem: str, outcomes: Outcomes) -> dict[str, Any]:
+    runs = list(outcomes[kind, problem].values())
+    rates = outcomes["sustained" if kind == "ours" else "given", problem].values()
+    return {
+        "contender": kind,
+        "problem": problem,
+        "samples": runs[0]["samples"],
+        "seconds": Spread.of([run["seconds"] for run in runs]).as_data(),
+        "import_seconds": Spread.of([run["import_seconds"] for run in runs]).as_data(),
+        "examples_per_second": Spread.of([rate["examples_per_second"] for rate in rates]).as_data(),
+        "wrong": Spread.of([run["wrong"] for run in runs]).as_data(),
+        "of": runs[0]["of"],
+        "exact_share": Spread.of([1 - run["wrong"] / run["of"] for run in runs]).as_data(6),
+        "rounds": len(runs),
+    }
+
+
+def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows as they are printed."""
+    return [
+        {
+            "recipe": row["contender"],
+            "problem": row["problem"],
+            "samples": row["samples"],
+            "seconds": row["seconds"]["median"],
+            "least": row["seconds"]["min"],
+            "most": row["seconds"]["max"],
+            "examples/s": row["examples_per_second"]["median"],
+            "wrong": row["wrong"]["median"],
+            "of": row["of"],
+        }
+        for row in data["rows"]
+    ]

@@ -1,0 +1,99 @@
+"""One training run in a process of its own: `python -m benchmarks.trial given|ours|sustained sums|lists SEED`.
+
+Prints a line of JSON. Imports are timed apart, and trying the trained network is not timed at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+Problem = Literal["sums", "lists"]
+RECIPES: dict[str, str] = {"sums": "addition-three-terms", "lists": "reversal-six-three"}
+SUSTAINED_BATCH = 512
+SUSTAINED_STEPS = (100, 500)
+
+
+def given(problem: str, seed: int) -> dict[str, Any]:
+    """The tutorial's recipe."""
+    from benchmarks import recipes_as_given
+
+    recipe = {"sums": recipes_as_given.sums, "lists": recipes_as_given.lists}[problem]
+    return asdict(recipe(seed))
+
+
+def ours(problem: str, seed: int) -> dict[str, Any]:
+    """Our recipe: same network, same number of samples."""
+    from seq2seq.decoding import Autoregressive, RepeatVector
+    from training import evaluation, fitting
+    from training.recipes import RECIPES as ALL
+
+    recipe = replace(ALL[RECIPES[problem]], seed=seed)
+    started = time.perf_counter()
+    fitted = fitting.fit(recipe)
+    seconds = time.perf_counter() - started
+
+    models, task = fitted.models, recipe.problem
+    network: RepeatVector | Autoregressive
+    if recipe.family == "repeat_vector":
+        network = RepeatVector(
+            lambda sources: [models.encoder.predict_on_batch(sources)],
+            lambda states: models.decoder.predict_on_batch(states[0]),
+        )
+    else:
+        network = Autoregressive(
+            models.encoder.predict_on_batch,
+            lambda symbols, states: _step(models.decoder.predict_on_batch([symbols[:, None], *states])),
+            task.target_length,
+            task.target_vocabulary.padding_id,
+        )
+    import numpy as np
+
+    every = task.distinct(np.random.default_rng(seed), 4_096)
+    result = evaluation.evaluate(task, network, every, hold_out=False)
+    return {"seconds": seconds, "samples": fitted.samples, "wrong": result.wrong, "of": result.checked}
+
+
+def _step(outputs: list[Any]) -> tuple[Any, list[Any]]:
+    return outputs[0], outputs[1:]
+
+
+def sustained(problem: str, seed: int) -> dict[str, Any]:
+    """Our examples a second once all is compiled, in large batches: a long run less a short one, which cost the same
+    but for the examples."""
+    from training import fitting
+    from training.recipes import RECIPES as ALL
+
+    times = []
+    for steps in SUSTAINED_STEPS:
+        recipe = replace(
+            ALL[RECIPES[problem]], seed=seed, batch_size=SUSTAINED_BATCH, samples=steps * SUSTAINED_BATCH, epochs=1
+        )
+        started = time.perf_counter()
+        fitting.fit(recipe)
+        times.append(time.perf_counter() - started)
+    examples = (SUSTAINED_STEPS[1] - SUSTAINED_STEPS[0]) * SUSTAINED_BATCH
+    return {"examples_per_second": examples / (times[1] - times[0]), "batch_size": SUSTAINED_BATCH}
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for and print what came of it."""
+    kind, problem, seed = arguments
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    started = time.perf_counter()
+    import training.fitting  # noqa: F401  so that Keras and TensorFlow are there before any clock runs
+
+    imported = time.perf_counter() - started
+    outcome = {"given": given, "ours": ours, "sustained": sustained}[kind](problem, int(seed))
+    sys.stdout.write(json.dumps({"import_seconds": round(imported, 2), **outcome}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

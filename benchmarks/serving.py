@@ -32,6 +32,8 @@ WARM_UP_S = 1
 CHECKED = 2_000
 CHECK_S = 1.0
 SLOW_WINDOW_S = 8
+"""Where a second or more passes before an answer, and many come at once."""
+
 FAILURES_ALLOWED = 2
 """How often a contender may fail before it is left out for good."""
 
@@ -187,7 +189,8 @@ class Bench:
         sender = self._sender(contender, load)
         generator = machine.divide(machine.cores(), entry.cores).generator
         timeout = 60 if contender.slow else 10
-        window = max(self._window, SLOW_WINDOW_S) if contender.slow else self._window
+        in_lumps = contender.slow or (load.batch and load.connections > 1)
+        window = max(self._window, SLOW_WINDOW_S) if in_lumps else self._window
         send = partial(sender.send, running.setup.port, load.connections, cores=generator, timeout=timeout)
         try:
             if not contender.slow:

@@ -19,7 +19,7 @@ MAKEFLAGS += --no-print-directory
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 serve: $(SERVING)  ## serve the models on 127.0.0.1:8000; HOST= and PORT= change that
 	@APP_HOST=$(HOST) APP_PORT=$(PORT) exec .venv/bin/python -m app $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def _bars(title: str, figures: Sequence[tuple[str, float]], *, logarithmic: bool
         axes.bar_label(bars, [form.format(value) for value in values], padding=3)
         if logarithmic:
             axes.set_xscale("log")
-        axes.margins(x=0.25)
+            # A bar's foot cannot stand at zero.
+            axes.set_xlim(10 ** math.floor(math.log10(max(min(values), 0.01)) - 0.5), 4 * max(values))
+        else:
+            axes.margins(x=0.25)
         axes.set_title(title)
         axes.spines[["top", "right"]].set_visible(False)
 

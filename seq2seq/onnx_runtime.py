@@ -33,17 +33,18 @@ def load_parts(bundle: Bundle, *, threads: int = 1) -> Network:
     problem, spec = manifest.problem, manifest.network
     symbols = len(problem.target_vocabulary)
     if spec.family == "repeat_vector":
-        states = {"state_0": (None, spec.encoder_units[-1])}
-        encoder = _Graph(bundle.path / "encoder.onnx", {"source": (None, problem.source_length)}, states, threads)
-        decoder = _Graph(
-            bundle.path / "decoder.onnx", states, {"probabilities": (None, problem.target_length, symbols)}, threads
-        )
+        sizes = [spec.encoder_units[-1]]
+    else:
+        sizes = [units for units in spec.encoder_units for _ in ("h", "c")]
+    states: Shapes = {f"state_{place}": (None, units) for place, units in enumerate(sizes)}
+    encoder = _Graph(bundle.path / "encoder.onnx", {"source": (None, problem.source_length)}, states, threads)
+    path = bundle.path / "decoder.onnx"
+    if spec.family == "repeat_vector":
+        decoder = _Graph(path, states, {"probabilities": (None, problem.target_length, symbols)}, threads)
         return RepeatVector(lambda sources: encoder([sources]), lambda states: decoder(states)[0])
 
-    states = {f"state_{place}": (None, spec.encoder_units[place // 2]) for place in range(2 * len(spec.encoder_units))}
-    encoder = _Graph(bundle.path / "encoder.onnx", {"source": (None, problem.source_length)}, states, threads)
     decoder = _Graph(
-        bundle.path / "decoder.onnx",
+        path,
         {"symbol": (None, 1), **states},
         {"probabilities": (None, symbols), **{f"next_{name}": shape for name, shape in states.items()}},
         threads,

@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import settings as options
 from app.main import create_app
+from app.protocol import HttpProtocol
 from app.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
 from seq2seq.bundle import BundleError
@@ -118,9 +119,11 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         factory=isinstance(app, str),
         workers=settings.workers,
         lifespan="on",
+        http=HttpProtocol,
         ws="none",
         server_header=False,
         access_log=settings.access_log,
+        proxy_headers=settings.access_log,  # where alone a client's address is shown
         log_level=settings.log_level,
         log_config=_log_config(settings),
     )

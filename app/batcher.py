@@ -1,7 +1,8 @@
 """Adaptive batching on the event loop: what arrived while the last batch ran is the next batch.
 
-Knows nothing of models or HTTP: it takes items one by one and hands them to a function of many. No timer and no
-added wait: an item that arrives alone runs alone, as soon as the loop has nothing else at hand.
+Knows nothing of models or HTTP: it takes items and hands them to a function of many. No timer: an item that comes
+alone runs alone, on the loop's next turn. Where more than one waits, the loop takes another turn for as long as each
+brings more, since requests that are at hand cost less in one run than in two; it never stands idle for that.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._scheduled = False
+        self._seen = 0
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`."""
@@ -39,12 +41,17 @@ class Batcher(Generic[Item, Result]):
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = True
-        loop.call_soon(self._run_next, loop)
+        loop.call_soon(self._turn, loop)
 
-    def _run_next(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        if batch := self._take():
-            self._answer(batch)
+        waiting = len(self._waiting)
+        if max(1, self._seen) < waiting < self.max_size:
+            self._seen = waiting
+        else:
+            self._seen = 0
+            if batch := self._take():
+                self._answer(batch)
         if self._waiting:
             self._schedule(loop)
 

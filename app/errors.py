@@ -84,8 +84,10 @@ def invalid(faults: Sequence[Fault]) -> ProblemError:
     return ProblemError(422, detail[:1].upper() + detail[1:] + ".", errors=faults[:MOST_FAULTS])
 
 
-def response(scope: Scope, error: ProblemError) -> Response:
+def response(scope: Scope, error: ProblemError | ClientDisconnect) -> Response:
     """A problem as the answer to the request of `scope`."""
+    if isinstance(error, ClientDisconnect):
+        error = ProblemError(400, "The connection was closed before the request was whole.")
     problem = Problem(
         title=TITLES.get(error.status, "Error"),
         status=error.status,
@@ -99,7 +101,7 @@ def response(scope: Scope, error: ProblemError) -> Response:
 
 def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
     """What turns exceptions into answers."""
-    return {ProblemError: _on_problem, HTTPException: _on_http, ClientDisconnect: _on_disconnect}
+    return {ProblemError: _on_problem, ClientDisconnect: _on_problem, HTTPException: _on_http}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -113,7 +115,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _on_problem(request: Request, error: ProblemError) -> Response:
+async def _on_problem(request: Request, error: ProblemError | ClientDisconnect) -> Response:
     return response(request.scope, error)
 
 
@@ -125,7 +127,3 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
     }
     detail = details.get(error.status_code, clipped(str(error.detail)))
     return response(request.scope, ProblemError(error.status_code, detail, headers=error.headers))
-
-
-async def _on_disconnect(request: Request, _: ClientDisconnect) -> Response:
-    return response(request.scope, ProblemError(400, "The connection was closed before the request was whole."))

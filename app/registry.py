@@ -49,11 +49,10 @@ class Model:
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
         decoded = self.network.greedy(self.problem.encode(sources))
-        confidences = decoded.confidence.astype(np.float64).round(CONFIDENCE_DECIMALS).clip(max=1.0).tolist()
         render = self.problem.render
         return [
-            Prediction(written, render(written), confidence)
-            for written, confidence in zip(self.problem.decode(decoded.ids), confidences, strict=True)
+            Prediction(written, render(written), min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
+            for written, confidence in zip(self.problem.decode(decoded.ids), decoded.confidence, strict=True)
         ]
 
     @property

@@ -191,7 +191,7 @@ def check_golden(bundle: Bundle, network: Network) -> None:
     for example in bundle.manifest.golden:
         decoded = network.greedy(problem.encode([problem.parse(example.request)]))
         written = problem.decode(decoded.ids)[0]
-        confidence = float(decoded.confidence[0])
+        confidence = decoded.confidence[0]
         if written != example.decoded or abs(confidence - example.confidence) > CONFIDENCE_TOLERANCE:
             raise BundleError(
                 bundle.path / MANIFEST,

@@ -9,9 +9,10 @@ Knows nothing of who computes: a network is two callables, so Keras, ONNX Runtim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,18 +24,16 @@ Decode = Callable[[States], FloatArray]
 Step = Callable[[IdArray, States], tuple[FloatArray, States]]
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A batch's answers: ids (B, T), and the probability of each symbol chosen (B, T)."""
 
     ids: IdArray
     probabilities: FloatArray
 
     @property
-    def confidence(self) -> FloatArray:
-        """The product of the probabilities of the symbols chosen (B,)."""
-        confidence: FloatArray = self.probabilities.prod(axis=1)
-        return confidence
+    def confidence(self) -> list[float]:
+        """For each of B answers the product of the probabilities of the symbols chosen."""
+        return [math.prod(row) for row in self.probabilities.tolist()]
 
 
 class Network(Protocol):

@@ -7,6 +7,7 @@ Knows nothing of problems. An id is a symbol's place in the vocabulary, so that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,11 @@ FloatArray = npt.NDArray[np.float32]
 Symbol = str | int
 Symbols = str | Sequence[int]
 """One sequence of symbols: text, one character a symbol, or a sequence of integers."""
+
+UTF_32 = f"utf-32-{sys.byteorder[0]}e"
+"""How text is stored as ids are: a 32-bit integer for each code point."""
+
+NO_ID = "\uffff"
 
 
 class UnknownSymbol(ValueError):
@@ -68,11 +74,16 @@ class Vocabulary:
         return self._sorted_integers[1][places]
 
     def _encode_texts(self, texts: list[str]) -> IdArray:
+        """By `str.translate` into the characters whose code points are the ids: no array is computed with."""
         length = len(texts[0]) if texts else 0
         if any(len(text) != length for text in texts):
             raise UnknownSymbol(f"sequences must be of one length, not {sorted(set(map(len, texts)))}")
-        codes = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=f"S{max(length, 1)}")
-        return self.encode_characters(codes)
+        text = "".join(texts)
+        ids = text.translate(self._ids_as_text)
+        if not text.isascii() or NO_ID in ids:
+            unknown = next(character for character in text if character not in self.symbols)
+            raise UnknownSymbol(f"{unknown!r} is not in the vocabulary")
+        return np.frombuffer(ids.encode(UTF_32), dtype=np.int32).reshape(len(texts), length)
 
     def encode_characters(self, strings: npt.NDArray[np.bytes_]) -> IdArray:
         """Strings of one length S as a bytes array (n,) → ids (n, S)."""
@@ -88,7 +99,7 @@ class Vocabulary:
         """ids (n, S) → n sequences, padding kept."""
         if self.is_text:
             length = ids.shape[1]
-            text = self._symbol_array[ids].tobytes().decode("ascii")
+            text = ids.astype(np.int32, copy=False).tobytes().decode(UTF_32).translate(self._symbols_as_text)
             return [text[start : start + length] for start in range(0, len(text), length)]
         return [tuple(row) for row in self._symbol_array[ids].tolist()]
 
@@ -116,6 +127,18 @@ class Vocabulary:
         for place, symbol in enumerate(self.symbols):
             table[ord(str(symbol))] = place
         return table
+
+    @cached_property
+    def _ids_as_text(self) -> str:
+        """At each ASCII character's place the character whose code point is its id."""
+        ids = [NO_ID] * 128
+        for place, symbol in enumerate(self.symbols):
+            ids[ord(str(symbol))] = chr(place)
+        return "".join(ids)
+
+    @cached_property
+    def _symbols_as_text(self) -> str:
+        return "".join(map(str, self.symbols))
 
     @cached_property
     def _symbol_array(self) -> npt.NDArray[Any]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 
 class Client:
     """Each call runs on a loop of its own, and within the app's lifespan where that is asked for."""
 
-    def __init__(self, app: FastAPI, *, within_lifespan: bool = False):
+    def __init__(self, app: ASGIApp, *, within_lifespan: bool = False):
         self.app = app
         self._within_lifespan = within_lifespan
 
@@ -31,6 +32,7 @@ class Client:
 
     async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
         if self._within_lifespan:
+            assert isinstance(self.app, FastAPI)
             async with self.app.router.lifespan_context(self.app):
                 return await self._send(method, path, options)
         return await self._send(method, path, options)

@@ -76,6 +76,27 @@ def test_what_arrives_while_a_batch_runs_is_the_next_batch() -> None:
     assert batches == [[1], [7, 8, 9]]
 
 
+def test_more_that_wait_are_joined_by_who_comes_next() -> None:
+    async def ask(batcher: Batcher[int, int], item: int, turns: int) -> int:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await batcher.submit(item)
+
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        await asyncio.gather(*(ask(batcher, item, turns) for item, turns in ((1, 0), (2, 0), (3, 1), (4, 2), (5, 9))))
+
+    assert run(scenario) == [[1, 2, 3, 4], [5]]
+
+
+def test_full_batch_waits_for_nobody() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        futures = [batcher.submit(item) for item in (1, 2, 3)]
+        await asyncio.sleep(0)
+        assert all(future.done() for future in futures)
+
+    run(scenario, max_size=3)
+
+
 def test_no_batch_is_larger_than_allowed() -> None:
     async def scenario(batcher: Batcher[int, int]) -> None:
         assert await asyncio.gather(*map(batcher.submit, range(7))) == list(range(0, 14, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.errors import ProblemError
@@ -19,8 +19,8 @@ def read(*messages: Message, declared: int | str | None = None, limit: int = 10)
     async def receive() -> Message:
         return left.pop(0)
 
-    headers = [] if declared is None else [(b"content-length", str(declared).encode("ascii"))]
-    body = asyncio.run(read_body(Request({"type": "http", "headers": headers}, receive), limit))
+    headers = {} if declared is None else {b"content-length": str(declared).encode("ascii")}
+    body = asyncio.run(read_body(headers, receive, limit))
     return body, len(left)
 
 

@@ -8,6 +8,7 @@ import fakes
 import httpx
 import pytest
 from client import Client
+from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
 from app.settings import Settings
@@ -138,3 +139,22 @@ def test_docs_page_needs_no_other_host(client: Client) -> None:
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
         assert f'"/docs/assets/{asset}"' in page.text
         assert client.get(f"/docs/assets/{asset}").status_code == 200
+
+
+def test_a_prefixed_path_is_answered_alike(client: Client) -> None:
+    async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
+        await client.app({**scope, "root_path": "/api", "path": "/api" + scope["path"]}, receive, send)
+
+    behind_prefix = Client(prefixed)
+    for body in ({"expression": "10+6"}, {"expression": "10-6"}):
+        answers = [each.post("/add", json=body) for each in (client, behind_prefix)]
+        assert answers[0].status_code == answers[1].status_code
+        dropped = {"instance", "request_id"}
+        first, second = ({k: v for k, v in answer.json().items() if k not in dropped} for answer in answers)
+        assert first == second
+
+
+def test_requests_past_the_shortcut_have_ids(client: Client) -> None:
+    for path in ("/add", "/models"):
+        answer = client.request("POST" if path == "/add" else "GET", path, headers={"x-request-id": "me-7"})
+        assert answer.headers["x-request-id"] == "me-7"

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -81,7 +82,25 @@ def test_all_graphs_answer_alike(problem: Problem, spec: NetworkSpec, tmp_path: 
         assert (decoded.ids == expected.ids).all()
         assert decoded.ids.dtype == np.int32
         assert decoded.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-        assert (network.greedy(sources[:1]).ids == expected.ids[:1]).all()
+        for place in range(len(sources)):
+            alone = network.greedy(sources[place : place + 1])
+            assert (alone.ids == expected.ids[place]).all()
+            assert alone.probabilities[0] == pytest.approx(expected.probabilities[place], abs=1e-6)
+
+
+def test_threads_get_their_own_answers(tmp_path: Path) -> None:
+    problem, spec = ADDITION, NetworkSpec("repeat_vector", (8,), (8,), 0)
+    export(problem, spec, networks.build(problem, spec).training.get_weights(), tmp_path)
+    network = onnx_runtime.load(Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, {}, {}, (), {})))
+    sources = sources_of(problem)
+    expected = network.greedy(sources).probabilities
+
+    def ask(place: int) -> bool:
+        answers = [network.greedy(sources[place : place + 1]).probabilities for _ in range(200)]
+        return all(np.allclose(answer, expected[place : place + 1], atol=1e-6) for answer in answers)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
 
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)

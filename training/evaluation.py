@@ -88,7 +88,7 @@ def evaluate(problem: Problem, network: Network, batches: Iterator[IdArray], *, 
         result.wrong += int(wrong.sum())
         result.held_out += int(held_out.sum())
         result.held_out_wrong += int((wrong & held_out).sum())
-        result.lowest_confidence = min(result.lowest_confidence, float(decoded.confidence.min()))
+        result.lowest_confidence = min(result.lowest_confidence, *decoded.confidence)
         result.right_per_position = [a + int(b) for a, b in zip(result.right_per_position, right.sum(0), strict=True)]
         for row in np.flatnonzero(wrong)[: MISTAKES_KEPT - len(result.mistakes)]:
             result.mistakes.append(

@@ -133,7 +133,7 @@ def prove(draft: Manifest, directory: Path) -> Manifest:
     sources = problem.sample_sources(np.random.default_rng(PROOF_SEED), GOLDEN_EXAMPLES)
     decoded = served.greedy(sources)
     golden = tuple(
-        Golden(request, written, round(float(confidence), 6))
+        Golden(request, written, round(confidence, 6))
         for request, written, confidence in zip(
             problem.requests(sources), problem.decode(decoded.ids), decoded.confidence, strict=True
         )

@@ -1,7 +1,8 @@
 """The whole of greedy decoding as one ONNX graph: source ids in, the symbols chosen and their probabilities out.
 
 Written straight from a trained network's weights, so that nothing is computed for a request that does not depend on
-it: no shapes, no zero states, no copies between encoder and decoder. Knows nothing of fitting or bundles.
+it: no shapes, no zero states, no copies between encoder and decoder, and no transposing, since time comes first as it
+does in ONNX's LSTM. Knows nothing of fitting or bundles.
 """
 
 from __future__ import annotations
@@ -21,47 +22,41 @@ from seq2seq.problem import Problem
 from training.networks import Models
 
 OPSET = 17
+OUTPUTS = ("ids", "probabilities")
 Array = npt.NDArray[Any]
 
 
 def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProto:
-    """source (batch, S) int32 → ids (batch, T) int32, probabilities (batch, T) float32."""
+    """source (S, batch) int32 → ids (T, batch) int64, probabilities (T, batch) float32."""
     writer = _Writer()
     eye = np.eye(len(problem.source_vocabulary), dtype=np.float32)
-    columns = writer.add("Transpose", ["source"], perm=[1, 0])  # (S, B)
-    x = writer.add("Gather", [writer.constant(eye), columns])  # (S, B, V)
+    x = writer.add("Gather", [writer.constant(eye), "source"])  # (S, B, V)
     finals = []
     for depth in range(len(spec.encoder_units)):
-        x, h, c = writer.lstm(models.encoder.get_layer(f"encoder_lstm_{depth}"), x)
+        outputs, h, c = writer.lstm(models.encoder.get_layer(f"encoder_lstm_{depth}"), x)
         finals.append((h, c))
+        if depth + 1 < len(spec.encoder_units):
+            x = writer.rows(outputs)
     if spec.family == "repeat_vector":
-        chosen = [_repeat_vector(problem, spec, models, writer, finals[-1][0])]
+        _repeat_vector(problem, spec, models, writer, finals[-1][0])
     else:
-        chosen = _autoregressive(problem, models, writer, columns, finals)
-    ids, probabilities = zip(*chosen, strict=True)
-    for name, parts in (("ids", ids), ("probabilities", probabilities)):
-        steps = parts[0] if len(parts) == 1 else writer.add("Concat", parts, axis=0)  # (T, B)
-        writer.add("Transpose", [steps], output=name, perm=[1, 0])
+        _autoregressive(problem, models, writer, finals)
     return writer.model(problem)
 
 
-def _repeat_vector(
-    problem: Problem, spec: NetworkSpec, models: Models, writer: _Writer, context: str
-) -> tuple[str, str]:
-    """All steps at once: ids and probabilities, each (T, B)."""
+def _repeat_vector(problem: Problem, spec: NetworkSpec, models: Models, writer: _Writer, context: str) -> None:
+    """All steps at once."""
     x = writer.add("Concat", [context] * problem.target_length, axis=0)  # (T, B, H)
     for depth in range(len(spec.decoder_units)):
-        x, _, _ = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x)
-    return writer.choose(models.decoder.get_layer("logits"), x)
+        x = writer.rows(writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x)[0])
+    writer.choose(models.decoder.get_layer("logits"), x, OUTPUTS)
 
 
-def _autoregressive(
-    problem: Problem, models: Models, writer: _Writer, columns: str, states: list[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """One step after another, each fed with what the last one chose: ids and probabilities, each (1, B)."""
+def _autoregressive(problem: Problem, models: Models, writer: _Writer, states: list[tuple[str, str]]) -> None:
+    """One step after another, each fed with what the last one chose."""
     eye = np.eye(len(problem.target_vocabulary), dtype=np.float32)
     embedding = writer.constant(eye)
-    first = writer.add("Gather", [columns, writer.constant(np.array([0], dtype=np.int64))], axis=0)  # (1, B)
+    first = writer.add("Gather", ["source", writer.constant(np.array([0], dtype=np.int64))], axis=0)  # (1, B)
     nothing = writer.add("Mul", [first, writer.constant(np.array(0, dtype=np.int32))])
     start = writer.constant(np.array(problem.target_vocabulary.padding_id, dtype=np.int32))
     symbol = writer.add("Add", [nothing, start])  # (1, B), the start symbol for each source
@@ -70,12 +65,14 @@ def _autoregressive(
         x = writer.add("Gather", [embedding, symbol])  # (1, B, V)
         following = []
         for depth, (h, c) in enumerate(states):
-            x, h, c = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x, h, c)
+            outputs, h, c = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x, h, c)
+            x = writer.rows(outputs)
             following.append((h, c))
         states = following
-        chosen.append(writer.choose(models.decoder.get_layer("logits"), x))
+        chosen.append(writer.choose(models.decoder.get_layer("logits"), x))  # each (1, B)
         symbol = chosen[-1][0]
-    return chosen
+    for output, steps in zip(OUTPUTS, zip(*chosen, strict=True), strict=True):
+        writer.add("Concat", steps, output=output, axis=0)  # (T, B)
 
 
 @dataclass
@@ -100,7 +97,7 @@ class _Writer:
         return name
 
     def lstm(self, layer: keras.layers.LSTM, x: str, h: str = "", c: str = "") -> tuple[str, str, str]:
-        """A layer over x (T, B, D) from states h, c (1, B, H): outputs (T, B, H), final h and c (1, B, H)."""
+        """A layer over x (T, B, D) from states h, c (1, B, H): outputs (T, 1, B, H), final h and c (1, B, H)."""
         kernel, recurrent, bias = (_to_onnx_gates(weight) for weight in layer.get_weights())
         place = len(self.nodes)
         outputs = [f"lstm_{place}_{name}" for name in ("y", "h", "c")]
@@ -109,24 +106,28 @@ class _Writer:
         while not inputs[-1]:
             inputs.pop()
         self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=layer.units))
-        squeezed = self.add("Squeeze", [outputs[0], self.constant(np.array([1], dtype=np.int64))])
-        return squeezed, outputs[1], outputs[2]
+        return outputs[0], outputs[1], outputs[2]
 
-    def choose(self, layer: keras.layers.Dense, x: str) -> tuple[str, str]:
+    def rows(self, outputs: str) -> str:
+        """A layer's outputs (T, 1, B, H) → (T, B, H), without the axis of directions, of which there is one."""
+        return self.add("Squeeze", [outputs, self.constant(np.array([1], dtype=np.int64))])
+
+    def choose(
+        self, layer: keras.layers.Dense, x: str, outputs: tuple[str | None, str | None] = (None, None)
+    ) -> tuple[str, str]:
         """x (T, B, H) → the likeliest symbol's id and its probability, each (T, B)."""
         kernel, bias = layer.get_weights()
         logits = self.add("Add", [self.add("MatMul", [x, self.constant(kernel)]), self.constant(bias)])
         probabilities = self.add("Softmax", [logits], axis=-1)  # (T, B, V)
-        best = self.add("ReduceMax", [probabilities], axes=[-1], keepdims=0)
-        ids = self.add("ArgMax", [logits], axis=-1, keepdims=0)
-        return self.add("Cast", [ids], to=TensorProto.INT32), best
+        ids = self.add("ArgMax", [logits], output=outputs[0], axis=-1, keepdims=0)
+        return ids, self.add("ReduceMax", [probabilities], output=outputs[1], axes=[-1], keepdims=0)
 
     def model(self, problem: Problem) -> onnx.ModelProto:
         """The finished graph, checked."""
-        source = helper.make_tensor_value_info("source", TensorProto.INT32, ["batch", problem.source_length])
-        shape = ["batch", problem.target_length]
+        source = helper.make_tensor_value_info("source", TensorProto.INT32, [problem.source_length, "batch"])
+        shape = [problem.target_length, "batch"]
         outputs = [
-            helper.make_tensor_value_info("ids", TensorProto.INT32, shape),
+            helper.make_tensor_value_info("ids", TensorProto.INT64, shape),
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape),
         ]
         graph = helper.make_graph(self.nodes, "greedy", [source], outputs, list(self.weights.values()))

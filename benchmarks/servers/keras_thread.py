@@ -36,7 +36,7 @@ class Items(BaseModel):
 def predict(value: object) -> tuple[Symbols, float]:
     """What the network writes, and how sure it is."""
     decoded = NETWORK.greedy(PROBLEM.encode([PROBLEM.parse(value)]))
-    return PROBLEM.decode(decoded.ids)[0], float(decoded.confidence[0])
+    return PROBLEM.decode(decoded.ids)[0], decoded.confidence[0]
 
 
 app = FastAPI()

@@ -51,6 +51,6 @@ class Answers:
                 "model": self._model,
             }
             for source, symbols, confidence in zip(
-                sources, self._problem.decode(decoded.ids), decoded.confidence.tolist(), strict=True
+                sources, self._problem.decode(decoded.ids), decoded.confidence, strict=True
             )
         ]

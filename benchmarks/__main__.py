@@ -1,4 +1,4 @@
-"""`python -m benchmarks serving|startup|training --json FILE`: measures, prints a table, writes figures and a chart."""
+"""`python -m benchmarks serving|startup|training|cost --json FILE`: prints tables, writes figures and a chart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, serving, startup, training
+from benchmarks import chart, cost, serving, startup, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import table
@@ -36,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     chart.draw(data, image)
     print(table(options.rows(data)))
-    print(f"\n{'ratios':42}{'median':>10}{'least':>10}{'most':>10}")
-    for name, spread in data["ratios_spread"].items():
-        print(f"{name:42}" + "".join(f"{spread[each]:>10,.4g}" for each in ("median", "min", "max")))
+    if growth := data.get("growth"):
+        print(f"\n{table(growth)}")
+    if ratios := data.get("ratios_spread"):
+        print(f"\n{'ratios':42}{'median':>10}{'least':>10}{'most':>10}")
+        for name, spread in ratios.items():
+            print(f"{name:42}" + "".join(f"{spread[each]:>10,.4g}" for each in ("median", "min", "max")))
     for name, reasons in data.get("failures", {}).items():
         print(f"{name} failed: {'; '.join(reasons)}")
     print(f"\n{figures} and {image} written")
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serving", "requests a second and latency", _serving, serving.table_rows),
         ("startup", "time to the first answer, memory, size on disk", _startup, startup.table_rows),
         ("training", "the tutorials' recipes as given against ours", _training, training.table_rows),
+        ("cost", "a request part by part, and a network's cost by its size", _cost, cost.table_rows),
     ):
         command = commands.add_parser(name, help=help_)
         command.add_argument(
@@ -61,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--quick", action="store_true", help="the headline only, in under ten minutes")
         command.add_argument("--rounds", type=int, help="how often everything is measured")
         command.set_defaults(name=name, run=run, rows=rows)
-        if name != "training":
+        if name in ("serving", "startup"):
             command.add_argument("--only", metavar="NAMES", help=f"some of {','.join(CONTENDERS)}")
+        if name != "training":
             command.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="where the bundles are")
         if name == "serving":
             command.add_argument("--seconds", type=int, help="length of a measured window")
@@ -92,6 +97,10 @@ def _startup(options: argparse.Namespace) -> dict[str, Any]:
 
 def _training(options: argparse.Namespace) -> dict[str, Any]:
     return training.run(rounds=options.rounds or (1 if options.quick else 3), quick=options.quick)
+
+
+def _cost(options: argparse.Namespace) -> dict[str, Any]:
+    return cost.run(options.models.resolve(), repeats=options.rounds or (300 if options.quick else 2_000))
 
 
 if __name__ == "__main__":

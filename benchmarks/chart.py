@@ -15,7 +15,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = {"serving": _serving, "startup": _startup, "training": _training}[data["benchmark"]](data)
+    panels = {"serving": _serving, "startup": _startup, "training": _training, "cost": _cost}[data["benchmark"]](data)
     if not data["rows"]:
         return
     figure = Figure(figsize=(6.2 * len(panels), 4.4), layout="constrained")
@@ -113,3 +113,36 @@ def _training(data: Mapping[str, Any]) -> list[Any]:
             [(f"{row['contender']}, {row['problem']}", row["examples_per_second"]["median"]) for row in rows],
         ),
     ]
+
+
+def _cost(data: Mapping[str, Any]) -> list[Any]:
+    whole = [row for row in data["rows"] if not row["part"].startswith("all")]
+    batches = [name for name in data["growth"][0] if name.startswith("of ")]
+    by_units = [row for row in data["growth"] if row["layers"] == 1 and row["reads"] == data["growth"][0]["reads"]]
+    return [
+        *(
+            _bars(
+                f"{route}, part by part, µs a request in a batch of 32",
+                [(row["part"], row["of 32"]) for row in whole if row["route"] == route],
+                form="{:.1f}",
+            )
+            for route in dict.fromkeys(row["route"] for row in whole)
+        ),
+        _lines("network, µs an answer", "units a side", "units", by_units, batches),
+    ]
+
+
+def _lines(title: str, label: str, x: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """A panel of a line for each name over `x`, both axes logarithmic."""
+
+    def panel(axes: Any) -> None:
+        for name in names:
+            axes.plot([row[x] for row in rows], [row[name] for row in rows], marker=".", label=f"batch {name}")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel(label)
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    return panel

@@ -7,7 +7,7 @@ two notions of a right sequence agree: greedy decoding errs if and only if some 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Fit:
     seconds: float
 
 
-def fit(recipe: Recipe, *, verbose: int = 0) -> Fit:
+def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Fit:
     """Train a network as a recipe says. The same recipe and seed on the same machine give the same weights.
 
     `verbose` is Keras': 0 is silent, 1 a progress bar with the time left, 2 a line an epoch.
@@ -50,7 +50,7 @@ def fit(recipe: Recipe, *, verbose: int = 0) -> Fit:
         optimizer=_optimizer(recipe),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, name="loss"),
         metrics=[exact_sequences, per_symbol],
-        jit_compile=True,
+        jit_compile=recipe.xla,
         steps_per_execution=_largest_divisor(recipe.steps_per_epoch, STEPS_PER_EXECUTION),
     )
     examples, validation = data.fixed_examples(recipe, rng)
@@ -61,6 +61,7 @@ def fit(recipe: Recipe, *, verbose: int = 0) -> Fit:
         validation_data=None if validation is None else _whole(recipe, validation),
         shuffle=False,
         verbose=verbose,
+        callbacks=list(callbacks),
     )
     return Fit(
         models=models,
@@ -95,7 +96,12 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
         warmup_steps=warm_up,
     )
     if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, beta_2=recipe.beta_2, global_clipnorm=recipe.clip_norm)
+        return keras.optimizers.Adam(
+            rate,
+            beta_2=recipe.beta_2,
+            weight_decay=recipe.weight_decay or None,
+            global_clipnorm=recipe.clip_norm,
+        )
     return keras.optimizers.Muon(
         rate,
         adam_beta_2=recipe.beta_2,

@@ -24,12 +24,13 @@ class Recipe:
     samples         pairs seen in training, repeats counted
     epochs          how often loss and accuracy are reported
     learning_rate   the peak, reached after `warm_up` of the steps and let down to 0 by half a cosine
-    weight_decay    pulls the matrices that Muon steps towards 0, in proportion to the learning rate
+    weight_decay    pulls what the optimizer steps (of Muon, its matrices) towards 0, in proportion to the learning rate
     examples        draw this many pairs once and repeat them; None draws fresh ones all along
     validation      the share of `examples` that is set aside
     passes          draw by going through all distinct problems, shuffled anew each time, not at random
     rare            the share of draws in which rare answers are made common (see the problem)
     hold_out        never train on the held-out half of the distinct problems
+    xla             compile by XLA, which takes seconds more at the start, and pays in runs of minutes
     ships           saved under models/ unless told otherwise
     """
 
@@ -53,6 +54,7 @@ class Recipe:
     passes: bool = False
     rare: float = 0.0
     hold_out: bool = False
+    xla: bool = True
     ships: bool = False
     seed: int = 1
 
@@ -88,10 +90,13 @@ RECIPES = {
             encoder_units=(75,),
             decoder_units=(50,),
             samples=75_000,
-            batch_size=32,
-            learning_rate=5e-3,
-            epochs=15,
+            batch_size=128,
+            learning_rate=2e-2,
+            epochs=5,
+            warm_up=0.03,
+            weight_decay=0.1,
             passes=True,
+            xla=False,
         ),
         Recipe(
             name="addition-two-terms",
@@ -115,10 +120,15 @@ RECIPES = {
             encoder_units=(128,),
             decoder_units=(128,),
             samples=100_000,
-            batch_size=64,
-            learning_rate=1e-2,
-            epochs=10,
-            weight_decay=0.01,
+            batch_size=128,
+            learning_rate=2e-2,
+            epochs=5,
+            optimizer="adam",
+            warm_up=0.05,
+            beta_2=0.98,
+            weight_decay=0.1,
+            passes=True,
+            xla=False,
         ),
         Recipe(
             name="addition",

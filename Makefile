@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-fast lint format verify train requirements image test-image clean
-.PHONY: bench bench-serving bench-startup bench-training
+.PHONY: bench bench-serving bench-startup bench-training bench-cost
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
@@ -56,7 +56,7 @@ image:  ## build the container image with docker or buildah; BUILD_ARGS= goes to
 test-image: image $(DEV)  ## build the image, then run it and its tests
 	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
 
-bench: bench-serving bench-startup bench-training  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
+bench: bench-serving bench-startup bench-training bench-cost  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
 
 bench-serving: $(SERVING) $(DEV)  ## requests a second against floor, peers and tutorials; ARGS="--json FILE --quick"
 	@exec .venv-dev/bin/python -m benchmarks serving $(ARGS)
@@ -66,6 +66,9 @@ bench-startup: $(SERVING) $(DEV)  ## time to the first answer, memory, size on d
 
 bench-training: $(DEV)  ## the tutorials' recipes as given against ours
 	@exec .venv-dev/bin/python -m benchmarks training $(ARGS)
+
+bench-cost: $(DEV)  ## a request part by part, and a network's cost by its size
+	@exec .venv-dev/bin/python -m benchmarks cost $(ARGS)
 
 clean:  ## remove the environments and all that tools have cached
 	@rm -rf .venv .venv-dev .venv-bench .*_cache .hypothesis build

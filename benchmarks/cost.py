@@ -126,8 +126,12 @@ class _Service:
         field = workload.FIELDS[route][0]
         self.bodies = [to_json({field: value}) for value in self.values]
         self._path = f"/{route}"
+        usual = getattr(app.main, "Predictor")  # noqa: B009
         setattr(app.main, "Predictor", predictor)  # noqa: B010  as the floor's command does it
-        self._app = app.main.create_app(settings, served)
+        try:
+            self._app = app.main.create_app(settings, served)
+        finally:
+            setattr(app.main, "Predictor", usual)  # noqa: B010
         self._loop = uvloop.new_event_loop()
 
     def respond(self, n: int) -> bytes:

@@ -421,6 +421,7 @@ def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
             "errors": row["errors"] + row["wrong"],
             "generator": row["generator_cpu"],
             "server": row["server_cpu"],
+            "server µs": 1e6 * row["server_cpu"] / row["requests_per_second"]["median"],
         }
         for row in sorted(data["rows"], key=lambda row: (row["workers"], row["route"], row["connections"]))
     ]

@@ -22,7 +22,6 @@ from seq2seq.problem import Problem
 from training.networks import Models
 
 OPSET = 17
-OUTPUTS = ("ids", "probabilities")
 Array = npt.NDArray[Any]
 
 
@@ -49,7 +48,7 @@ def _repeat_vector(problem: Problem, spec: NetworkSpec, models: Models, writer: 
     x = writer.add("Concat", [context] * problem.target_length, axis=0)  # (T, B, H)
     for depth in range(len(spec.decoder_units)):
         x = writer.rows(writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x)[0])
-    writer.choose(models.decoder.get_layer("logits"), x, OUTPUTS)
+    writer.outputs(writer.dense(models.decoder.get_layer("logits"), x))
 
 
 def _autoregressive(problem: Problem, models: Models, writer: _Writer, states: list[tuple[str, str]]) -> None:
@@ -58,21 +57,20 @@ def _autoregressive(problem: Problem, models: Models, writer: _Writer, states: l
     embedding = writer.constant(eye)
     first = writer.add("Gather", ["source", writer.constant(np.array([0], dtype=np.int64))], axis=0)  # (1, B)
     nothing = writer.add("Mul", [first, writer.constant(np.array(0, dtype=np.int32))])
-    start = writer.constant(np.array(problem.target_vocabulary.padding_id, dtype=np.int32))
-    symbol = writer.add("Add", [nothing, start])  # (1, B), the start symbol for each source
-    chosen = []
+    start = problem.target_vocabulary.padding_id
+    x = writer.add("Gather", [writer.constant(eye[start : start + 1]), nothing])  # (1, B, V), for each source the same
+    logits: list[str] = []
     for _ in range(problem.target_length):
-        x = writer.add("Gather", [embedding, symbol])  # (1, B, V)
         following = []
         for depth, (h, c) in enumerate(states):
             outputs, h, c = writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x, h, c)
             x = writer.rows(outputs)
             following.append((h, c))
         states = following
-        chosen.append(writer.choose(models.decoder.get_layer("logits"), x))  # each (1, B)
-        symbol = chosen[-1][0]
-    for output, steps in zip(OUTPUTS, zip(*chosen, strict=True), strict=True):
-        writer.add("Concat", steps, output=output, axis=0)  # (T, B)
+        logits.append(writer.dense(models.decoder.get_layer("logits"), x))  # (1, B, V)
+        if len(logits) < problem.target_length:
+            x = writer.add("Gather", [embedding, writer.likeliest(logits[-1])])  # (1, B, V)
+    writer.outputs(writer.add("Concat", logits, axis=0))
 
 
 @dataclass
@@ -112,15 +110,20 @@ class _Writer:
         """A layer's outputs (T, 1, B, H) → (T, B, H), without the axis of directions, of which there is one."""
         return self.add("Squeeze", [outputs, self.constant(np.array([1], dtype=np.int64))])
 
-    def choose(
-        self, layer: keras.layers.Dense, x: str, outputs: tuple[str | None, str | None] = (None, None)
-    ) -> tuple[str, str]:
-        """x (T, B, H) → the likeliest symbol's id and its probability, each (T, B)."""
+    def dense(self, layer: keras.layers.Dense, x: str) -> str:
+        """x (T, B, H) → the layer's outputs (T, B, V)."""
         kernel, bias = layer.get_weights()
-        logits = self.add("Add", [self.add("MatMul", [x, self.constant(kernel)]), self.constant(bias)])
+        return self.add("Add", [self.add("MatMul", [x, self.constant(kernel)]), self.constant(bias)])
+
+    def likeliest(self, logits: str, output: str | None = None) -> str:
+        """Logits (T, B, V) → the likeliest symbols' ids (T, B)."""
+        return self.add("ArgMax", [logits], output=output, axis=-1, keepdims=0)
+
+    def outputs(self, logits: str) -> None:
+        """Logits (T, B, V) → the graph's outputs."""
+        self.likeliest(logits, "ids")
         probabilities = self.add("Softmax", [logits], axis=-1)  # (T, B, V)
-        ids = self.add("ArgMax", [logits], output=outputs[0], axis=-1, keepdims=0)
-        return ids, self.add("ReduceMax", [probabilities], output=outputs[1], axes=[-1], keepdims=0)
+        self.add("ReduceMax", [probabilities], output="probabilities", axes=[-1], keepdims=0)
 
     def model(self, problem: Problem) -> onnx.ModelProto:
         """The finished graph, checked."""

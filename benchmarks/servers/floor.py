@@ -31,7 +31,8 @@ class Constant(Predictor):
         return [source if isinstance(source, RuleBroken) else (source, self._constant) for source in sources]
 
 
-setattr(app.main, "Predictor", Constant)  # noqa: B010  at import, so that worker processes do it as well
+if __name__ in ("__main__", "__mp_main__"):  # the latter is what a worker process calls it
+    setattr(app.main, "Predictor", Constant)  # noqa: B010
 
 if __name__ == "__main__":
     sys.exit(main())

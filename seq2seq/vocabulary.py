@@ -85,16 +85,6 @@ class Vocabulary:
             raise UnknownSymbol(f"{unknown!r} is not in the vocabulary")
         return np.frombuffer(ids.encode(UTF_32), dtype=np.int32).reshape(len(texts), length)
 
-    def encode_characters(self, strings: npt.NDArray[np.bytes_]) -> IdArray:
-        """Strings of one length S as a bytes array (n,) → ids (n, S)."""
-        if strings.size == 0:
-            return np.zeros((0, strings.dtype.itemsize), dtype=np.int32)
-        codes = np.ascontiguousarray(strings).view(np.uint8).reshape(len(strings), -1)  # (n, S)
-        ids = self._id_of_character[codes]
-        if (bad := ids < 0).any():
-            raise UnknownSymbol(f"{chr(codes[bad][0])!r} is not in the vocabulary")
-        return ids
-
     def decode(self, ids: IdArray) -> list[Symbols]:
         """ids (n, S) → n sequences, padding kept."""
         if self.is_text:
@@ -120,13 +110,6 @@ class Vocabulary:
     def as_data(self) -> dict[str, Any]:
         """The vocabulary as plain data, in full."""
         return {"symbols": list(self.symbols), "padding": self.padding}
-
-    @cached_property
-    def _id_of_character(self) -> IdArray:
-        table = np.full(256, -1, dtype=np.int32)
-        for place, symbol in enumerate(self.symbols):
-            table[ord(str(symbol))] = place
-        return table
 
     @cached_property
     def _ids_as_text(self) -> str:

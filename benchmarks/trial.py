@@ -68,7 +68,7 @@ def _step(outputs: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def sustained(problem: str, seed: int) -> dict[str, Any]:
-    """Our examples a second as long runs have them: in large batches, compiled by XLA, and once that is done."""
+    """Our examples a second as long runs have them: in large batches, and once all is compiled."""
     import keras
 
     from training import fitting
@@ -83,7 +83,6 @@ def sustained(problem: str, seed: int) -> dict[str, Any]:
         batch_size=SUSTAINED_BATCH,
         samples=samples,
         epochs=SUSTAINED_EPOCHS,
-        xla=True,
     )
     fitting.fit(recipe, callbacks=[clock])
     seconds = median(later - earlier for earlier, later in pairwise(ends))

@@ -115,7 +115,7 @@ RECIPES = {
         ),
         Recipe(
             name="reversal-six-three",
-            about="S2: the first three of six integers up to 50, 80,000 of its 100,000 pairs, trained on the whole domain",
+            about="S2: the first three of six integers up to 50, 80,000 of 100,000 pairs, trained on the whole domain",
             problem=Reversal(6, 6, 50, 3),
             family="autoregressive",
             encoder_units=(128,),

@@ -8,40 +8,76 @@
                             report/                a model card and plots, for people
 
 Writing and reading are both here. Knows what a bundle says, not how to run it; nothing is ever unpickled.
+
+The manifest holds every file's SHA-256, and ends with the SHA-256 of all that it says itself, so that nothing in a
+bundle can change unnoticed. That is no signature: who changes a file and seals the bundle anew is found out only where
+the bundle then contradicts itself, or its network errs. A file that the manifest does not list is never read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
 
 from seq2seq.decoding import Network
 from seq2seq.problem import Problem, RuleBroken, SpecError
 from seq2seq.problems import from_spec
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 GRAPHS = ("training.keras", "encoder.keras", "decoder.keras", "encoder.onnx", "decoder.onnx", "greedy.onnx")
 """What every bundle must hold beside its manifest."""
 
+COUNTS = ("checked", "wrong", "held_out", "held_out_wrong")
+EVALUATION = (*COUNTS, "lowest_confidence", "accuracy_per_position", "seed")
+AGREEMENTS = ("keras", "separate_graphs")
+"""What the graph that is served was compared with."""
+
 CONFIDENCE_TOLERANCE = 1e-3
 """How far a golden example's confidence may be off between runtimes and machines."""
+
+QUESTIONS = 256
+"""How many requests a network that was proven exact is asked once it is loaded, always the same ones."""
+
+MOST_MANIFEST_BYTES = 4_000_000
+MOST_FILE_BYTES = 2**31 - 1
+"""ONNX allows no larger file either."""
+DEEPEST = 16
+"""How deep a manifest may nest."""
+
+LONGEST_MESSAGE = 500
+"""What a runtime says of a damaged graph may hold pieces of it, of any length."""
+
+SEAL = ',\n  "seal": "'
+"""What stands in a manifest between all that it says and the SHA-256 of that."""
+
+ALTERED = f"was altered; its SHA-256 is not the one in {MANIFEST}"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+PLAIN_PATH = re.compile(rf"{PLAIN_NAME.pattern}(?:/{PLAIN_NAME.pattern}){{0,3}}")
+SHA_256 = re.compile("[0-9a-f]{64}")
 
 Family = Literal["repeat_vector", "autoregressive"]
 T = TypeVar("T")
 
 
 class BundleError(Exception):
-    """A bundle that cannot be trusted. The message names the file and says what is wrong with it."""
+    """A bundle that cannot be trusted. The message, one line, names the file and says what is wrong with it."""
 
     def __init__(self, path: Path, message: str):
-        super().__init__(f"{path}: {message}")
+        printable = "".join(character if character.isprintable() else " " for character in message)
+        super().__init__(f"{path}: {' '.join(printable.split())[:LONGEST_MESSAGE]}")
         self.path = path
 
 
@@ -116,6 +152,31 @@ class Bundle:
     path: Path
     manifest: Manifest
 
+    def content(self, name: str) -> bytes:
+        """A file as it was sealed, though it may have been replaced since; as it is, where nothing was sealed yet."""
+        path = self.path / name
+        with _opened(path, "is missing") as file:
+            content = file.read()
+        entry = self.manifest.files.get(name)
+        if entry and hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise BundleError(path, ALTERED)
+        return content
+
+
+def count_parameters(problem: Problem, family: Family, encoder: Iterable[int], decoder: Iterable[int]) -> int:
+    """The parameters of a network with layers of so many units: LSTMs over one-hot symbols, and a dense layer."""
+    count = 0
+    source, target = len(problem.source_vocabulary), len(problem.target_vocabulary)
+    inputs = source
+    for units in encoder:
+        count += 4 * units * (inputs + units + 1)
+        inputs = units
+    inputs = inputs if family == "repeat_vector" else target
+    for units in decoder:
+        count += 4 * units * (inputs + units + 1)
+        inputs = units
+    return count + (inputs + 1) * target
+
 
 def _derived(problem: Problem) -> dict[str, Any]:
     return {
@@ -145,15 +206,25 @@ def staged(directory: Path) -> Iterator[Path]:
 
 def seal(directory: Path, manifest: Manifest) -> None:
     """Write the manifest, with the checksum and size of every file that stands in the directory."""
-    files = {
-        path.relative_to(directory).as_posix(): FileEntry(_sha256(path), path.stat().st_size)
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+    files = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as file:
+                files[path.relative_to(directory).as_posix()] = FileEntry(_digest(file), path.stat().st_size)
     if missing := set(GRAPHS) - set(files):
         raise BundleError(directory / min(missing), "is missing; a bundle holds " + ", ".join(GRAPHS))
-    data = manifest.as_data() | {"files": {name: vars(entry) for name, entry in files.items()}}
-    (directory / MANIFEST).write_text(json.dumps(data, indent=2, ensure_ascii=True) + "\n", encoding="ascii")
+    write_manifest(directory, manifest.as_data() | {"files": {name: vars(entry) for name, entry in files.items()}})
+
+
+def write_manifest(directory: Path, data: Mapping[str, Any]) -> None:
+    """Write what a manifest says, and its seal. A seal among the data is left out."""
+    said = json.dumps({key: data[key] for key in data if key != "seal"}, indent=2, ensure_ascii=True)
+    (directory / MANIFEST).write_bytes(with_seal(said.removesuffix("\n}").encode("ascii")))
+
+
+def with_seal(said: bytes) -> bytes:
+    """A manifest's bytes: all that it says, up to the end of its last value, and the seal of that."""
+    return said + f'{SEAL}{hashlib.sha256(said).hexdigest()}"\n}}\n'.encode("ascii")
 
 
 # Reading --------------------------------------------------------------------------------------------------
@@ -161,28 +232,37 @@ def seal(directory: Path, manifest: Manifest) -> None:
 
 def read(directory: Path) -> Bundle:
     """Read a bundle and check its every file. Raises `BundleError` that names the file and what is wrong."""
-    manifest = read_manifest(directory)
+    return check_files(directory, read_manifest(directory))
+
+
+def check_files(directory: Path, manifest: Manifest) -> Bundle:
+    """Check every file that a manifest lists. Raises `BundleError` likewise."""
+    for folder in sorted({folder for name in manifest.files for folder in PurePosixPath(name).parents}):
+        if folder.parts and (directory / folder).is_symlink():
+            raise BundleError(directory / folder, "is a link; a bundle holds plain files and folders")
     for name, entry in manifest.files.items():
         path = directory / name
-        if not path.is_file() or path.is_symlink():
-            raise BundleError(path, "is missing; the manifest lists it")
-        if path.stat().st_size != entry.size:
-            raise BundleError(path, f"has {path.stat().st_size} bytes; the manifest says {entry.size}")
-        if _sha256(path) != entry.sha256:
-            raise BundleError(path, "was altered; its SHA-256 is not the one in the manifest")
+        with _opened(path, f"is missing; {MANIFEST} lists it") as file:
+            size = path.stat().st_size
+            if size != entry.size:
+                raise BundleError(path, f"has {size} bytes; {MANIFEST} says {entry.size}")
+            if _digest(file) != entry.sha256:
+                raise BundleError(path, ALTERED)
     return Bundle(directory, manifest)
 
 
 def read_manifest(directory: Path) -> Manifest:
     """Read and check what a manifest says, without looking at the files it lists. Raises `BundleError`."""
     path = directory / MANIFEST
+    with _opened(path, "is missing; this is not a bundle") as file:
+        content = file.read(MOST_MANIFEST_BYTES + 1)
+    if len(content) > MOST_MANIFEST_BYTES:
+        raise BundleError(path, f"is too large; a manifest has at most {MOST_MANIFEST_BYTES:,} bytes")
     try:
-        data = json.loads(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        raise BundleError(path, "is missing; this is not a bundle") from None
-    except (ValueError, RecursionError, OSError) as error:
+        data = _parsed(content)
+    except (ValueError, RecursionError) as error:
         raise BundleError(path, f"cannot be read as JSON: {error}") from error
-    return _Reader(path).manifest(data)
+    return _Reader(path, content).manifest(data)
 
 
 def check_golden(bundle: Bundle, network: Network) -> None:
@@ -192,7 +272,7 @@ def check_golden(bundle: Bundle, network: Network) -> None:
         decoded = network.greedy(problem.encode([problem.parse(example.request)]))
         written = problem.decode(decoded.ids)[0]
         confidence = decoded.confidence[0]
-        if written != example.decoded or abs(confidence - example.confidence) > CONFIDENCE_TOLERANCE:
+        if written != example.decoded or not abs(confidence - example.confidence) <= CONFIDENCE_TOLERANCE:
             raise BundleError(
                 bundle.path / MANIFEST,
                 f"golden example {example.request!r} should give {example.decoded!r} at {example.confidence:.4f},"
@@ -200,82 +280,194 @@ def check_golden(bundle: Bundle, network: Network) -> None:
             )
 
 
+def check_proven(bundle: Bundle) -> None:
+    """Check that the manifest tells of a proof, and one without a fault. Raises `BundleError`."""
+    problem, evaluation = bundle.manifest.problem, bundle.manifest.evaluation
+    checked, wrong, distinct = evaluation["checked"], evaluation["wrong"], problem.distinct_size
+    if wrong:
+        fault = f"evaluation has {wrong:,} of {checked:,} answers wrong; a network must be exact to be served"
+    elif checked < distinct or problem.domain_size not in (None, checked):
+        fault = f"evaluation is of {checked:,} requests; its problem has {distinct:,} distinct ones"
+    elif differing := [name for name, each in bundle.manifest.agreement.items() if each["agreed"] != each["compared"]]:
+        fault = f"agreement says that {', '.join(differing)} gave other answers"
+    else:
+        return
+    raise BundleError(bundle.path / MANIFEST, fault)
+
+
+def check_answers(bundle: Bundle, network: Network) -> None:
+    """Ask a loaded network that was proven exact for answers that are known. Raises `BundleError` if any is wrong."""
+    problem = bundle.manifest.problem
+    sources = problem.sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
+    right = problem.answer(sources)  # (n, T)
+    ids, probabilities = network.greedy(sources)
+    if ids.shape != right.shape or probabilities.shape != right.shape:
+        raise BundleError(bundle.path, f"its network gives arrays of {ids.shape} for answers of {right.shape}")
+    wrong = (ids != right).any(axis=1) | ~((probabilities > 0) & (probabilities <= 1.001)).all(axis=1)  # (n,)
+    if wrong.any():
+        first = wrong.argmax()
+        raise BundleError(
+            bundle.path / MANIFEST,
+            f"says that no answer is wrong, but the loaded network errs on {wrong.sum()} of {QUESTIONS} requests; the"
+            f" first is {problem.requests(sources[first : first + 1])[0]!r}",
+        )
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Takes a manifest apart, complaining by the path of the field at fault."""
 
     path: Path
+    content: bytes
 
     def manifest(self, data: Any) -> Manifest:
         if not isinstance(data, dict):
             raise self.error("must be a JSON object")
-        if data.get("format") != FORMAT:
-            raise self.error(f"format is {data.get('format')!r}; this release reads format {FORMAT}")
+        if type(data.get("format")) is not int or data["format"] != FORMAT:
+            raise self.error(f"format is {data.get('format')!r:.60}; this release reads format {FORMAT}")
+        if self.content != with_seal(self.content.rpartition(SEAL.encode())[0]):
+            raise self.error("was altered; its last line is not the seal of what it says")
+        if _nests_deeper(data, DEEPEST):
+            raise self.error(f"nests deeper than {DEEPEST} levels")
         problem = self.problem(self.field(data, "problem", dict))
+        network = self.network(problem, self.field(data, "network", dict))
         for name, expected in _derived(problem).items():
-            if data.get(name) != expected:
-                raise self.error(f"{name} are not those of its problem, which are {expected}")
-        return Manifest(
+            if not _same(data.get(name), expected):
+                raise self.error(f"{name} are not those of its problem, which are {expected!s:.200}")
+        manifest = Manifest(
             name=self.name(data, "name"),
             version=self.name(data, "version"),
             problem=problem,
-            network=self.network(self.field(data, "network", dict)),
-            training=self.field(data, "training", dict),
-            evaluation=self.field(data, "evaluation", dict),
-            agreement=self.field(data, "agreement", dict),
-            golden=tuple(self.golden(problem, item) for item in self.field(data, "golden", list)),
+            network=network,
+            training=self.training(problem, network, self.field(data, "training", dict)),
+            evaluation=self.evaluation(problem, self.field(data, "evaluation", dict)),
+            agreement=self.agreement(self.field(data, "agreement", dict)),
+            golden=self.golden(problem, self.field(data, "golden", list)),
             files=self.files(self.field(data, "files", dict)),
         )
+        self.keys("the manifest", data, {*manifest.as_data(), "seal"})
+        return manifest
 
     def problem(self, spec: dict[str, Any]) -> Problem:
         try:
             return from_spec(spec)
         except SpecError as error:
-            raise self.error(f"problem: {error}") from error
+            raise self.error(f"problem: {error!s:.300}") from error
 
-    def network(self, data: dict[str, Any]) -> NetworkSpec:
+    def network(self, problem: Problem, data: dict[str, Any]) -> NetworkSpec:
         family = next((known for known in get_args(Family) if known == data.get("family")), None)
         if family is None:
-            raise self.error(f"network family is {data.get('family')!r}; there are {', '.join(get_args(Family))}")
-        return NetworkSpec(
+            raise self.error(f"network family is {data.get('family')!r:.60}; there are {', '.join(get_args(Family))}")
+        spec = NetworkSpec(
             family=family,
             encoder_units=self.units(data, "encoder_units"),
             decoder_units=self.units(data, "decoder_units"),
             parameters=self.field(data, "parameters", int),
         )
+        self.keys("network", data, vars(spec))
+        if family == "autoregressive" and spec.encoder_units != spec.decoder_units:
+            raise self.error("decoder_units must be the encoder_units where a decoder takes over their states")
+        if spec.parameters != count_parameters(problem, family, spec.encoder_units, spec.decoder_units):
+            raise self.error(f"parameters are {spec.parameters!r:.60}, which layers of those units do not have")
+        return spec
+
+    def training(self, problem: Problem, network: NetworkSpec, data: dict[str, Any]) -> dict[str, Any]:
+        """A record that is read by people; its recipe must be one for this problem and network."""
+        recipe = self.field(data, "recipe", dict)
+        made = {
+            "problem": problem.spec(),
+            "family": network.family,
+            "encoder_units": list(network.encoder_units),
+            "decoder_units": list(network.decoder_units),
+        }
+        for key, expected in made.items():
+            if not _same(recipe.get(key), expected):
+                raise self.error(f"{key} is {expected!s:.200}, but the recipe in training has {recipe.get(key)!s:.200}")
+        return data
 
     def units(self, data: dict[str, Any], key: str) -> tuple[int, ...]:
         units = self.field(data, key, list)
         if not units or not all(type(unit) is int and unit > 0 for unit in units):
-            raise self.error(f"{key} must be a list of positive integers, not {units!r}")
+            raise self.error(f"{key} must be a list of positive integers, not {units!r:.60}")
         return tuple(units)
 
-    def golden(self, problem: Problem, data: Any) -> Golden:
+    def evaluation(self, problem: Problem, data: dict[str, Any]) -> dict[str, Any]:
+        """Figures that can all be true at once."""
+        self.keys("evaluation", data, EVALUATION)
+        checked, wrong, held_out, held_out_wrong = (self.field(data, key, int) for key in COUNTS)
+        positions = self.field(data, "accuracy_per_position", list)
+        confidence = self.field(data, "lowest_confidence", float)
+        self.field(data, "seed", int)
+        fits = (
+            0 <= held_out_wrong <= wrong <= checked
+            and held_out_wrong <= held_out <= checked
+            and wrong - held_out_wrong <= checked - held_out
+            and len(positions) == problem.target_length
+            and all(type(share) is float and 0 <= share <= 1 for share in positions)
+            and (wrong > 0 or min(positions) == 1)
+            and 0 <= confidence <= 1
+        )
+        if not fits:
+            raise self.error(f"evaluation contradicts itself: {data!s:.300}")
+        return data
+
+    def agreement(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.keys("agreement", data, AGREEMENTS)
+        for name in AGREEMENTS:
+            each = self.field(data, name, dict)
+            self.keys(name, each, ("compared", "agreed", "largest_difference"))
+            compared, agreed = self.field(each, "compared", int), self.field(each, "agreed", int)
+            if not (0 <= agreed <= compared and 0 <= self.field(each, "largest_difference", float) <= 1):
+                raise self.error(f"agreement contradicts itself: {name} is {each!s:.200}")
+        return data
+
+    def golden(self, problem: Problem, data: list[Any]) -> tuple[Golden, ...]:
+        if not data:
+            raise self.error("golden is empty; a bundle without golden examples shows nothing of its network")
+        return tuple(self.example(problem, item) for item in data)
+
+    def example(self, problem: Problem, data: Any) -> Golden:
         if not isinstance(data, dict) or set(data) != {"request", "decoded", "confidence"}:
             raise self.error("a golden example has request, decoded and confidence")
+        request, decoded = data["request"], data["decoded"]
         try:
-            problem.parse(data["request"])
+            problem.parse(request)
         except RuleBroken as error:
-            raise self.error(f"golden example {data['request']!r:.60} is no request: {error}") from error
-        return Golden(data["request"], data["decoded"], self.field(data, "confidence", float))
+            raise self.error(f"golden example {request!r:.60} is no request: {error}") from error
+        text = problem.target_vocabulary.is_text
+        if type(decoded) is not (str if text else list) or not (text or all(type(item) is int for item in decoded)):
+            raise self.error(f"golden example {request!r:.60} gives {decoded!r:.60}, which no network would write")
+        confidence = self.field(data, "confidence", float)
+        if not 0 <= confidence <= 1:
+            raise self.error(f"golden example {request!r:.60} has a confidence of {confidence}; it is from 0 to 1")
+        return Golden(request, decoded, confidence)
 
     def files(self, data: dict[str, Any]) -> dict[str, FileEntry]:
         if missing := set(GRAPHS) - set(data):
             raise self.error(f"files lacks {min(missing)}; a bundle holds {', '.join(GRAPHS)}")
         for name in data:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
-                raise self.error(f"files names {name!r}, which is not a plain path inside the bundle")
-        return {
-            name: FileEntry(self.field(entry, "sha256", str), self.field(entry, "size", int))
-            for name, entry in data.items()
-        }
+            if not PLAIN_PATH.fullmatch(name) or name == MANIFEST:
+                raise self.error(f"files names {name!r:.60}, which is not a plain path inside the bundle")
+        return {name: self.entry(name, entry) for name, entry in data.items()}
+
+    def entry(self, name: str, data: Any) -> FileEntry:
+        entry = FileEntry(self.field(data, "sha256", str), self.field(data, "size", int))
+        self.keys(name, data, vars(entry))
+        if not SHA_256.fullmatch(entry.sha256):
+            raise self.error(f"sha256 of {name} is {entry.sha256!r:.80}; it is 64 hexadecimal digits")
+        if not 0 <= entry.size <= MOST_FILE_BYTES:
+            raise self.error(f"size of {name} is {entry.size!r:.60}; it is from 0 to {MOST_FILE_BYTES:,} bytes")
+        return entry
 
     def name(self, data: dict[str, Any], key: str) -> str:
         name = self.field(data, key, str)
-        if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name) or name.startswith("."):
-            raise self.error(f"{key} is {name!r}; it may hold letters, digits, '-', '_' and '.' only")
+        if not PLAIN_NAME.fullmatch(name):
+            raise self.error(f"{key} is {name!r:.60}; it may hold letters, digits, '-', '_' and '.' only")
         return name
+
+    def keys(self, what: str, data: Mapping[str, Any], expected: Iterable[str]) -> None:
+        if unknown := set(data) - set(expected):
+            raise self.error(f"{what} has {min(unknown)!r:.60}, which format {FORMAT} does not know")
 
     def field(self, data: Any, key: str, kind: type[T]) -> T:
         value = data.get(key) if isinstance(data, dict) else None
@@ -287,6 +479,52 @@ class _Reader:
         return BundleError(self.path, message)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _parsed(content: bytes) -> Any:
+    """JSON in ASCII, stricter than Python's: no key twice, no number that is none. Raises `ValueError`."""
+    data = json.loads(content.decode("ascii"), object_pairs_hook=_distinct, parse_float=_finite, parse_constant=_finite)
+    json.dumps(data, ensure_ascii=False).encode("utf-8")  # what cannot be written again has half a character in it
+    return data
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r:.60} stands twice in one object")
+    return data
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text:.60} is no number that JSON has")
+    return value
+
+
+def _nests_deeper(data: Any, levels: int) -> bool:
+    if not isinstance(data, dict | list):
+        return False
+    within = data.values() if isinstance(data, dict) else data
+    return levels == 0 or any(_nests_deeper(each, levels - 1) for each in within)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same in JSON, where 1 is neither 1.0 nor true."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+@contextmanager
+def _opened(path: Path, missing: str) -> Iterator[BufferedReader]:
+    """A file of a bundle, opened. Raises `BundleError`; follows no link, and never waits as for a pipe's other end."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise BundleError(path, "is a link, a folder or a pipe; a bundle holds plain files")
+        with path.open("rb") as file:
+            yield file
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(path, missing) from None
+    except OSError as error:
+        raise BundleError(path, f"cannot be read: {error.strerror}") from error
+
+
+def _digest(file: BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()

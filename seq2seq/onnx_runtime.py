@@ -7,18 +7,33 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded: it would report its use
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Autoregressive, Decoded, Network, RepeatVector, States
 from seq2seq.vocabulary import FloatArray, IdArray
+
+Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
+"""Names, each with its type and shape; None is the batch."""
+FLOAT, INT32, INT64 = "tensor(float)", "tensor(int32)", "tensor(int64)"
+FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
+"""Those of ONNX's types of tensors that can hold what is no number, as NumPy has them."""
+
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a graph's weights may lie outside of its file; here nowhere, since only a bundle's own files are sealed."""
+
+COMPARED = 64
+"""How many requests are asked of both the graph that is served and its parts, beside the golden examples."""
+PARTS_TOLERANCE = 1e-4
+"""How far a probability may be off between the two: they compute in another order."""
 
 
 def load(bundle: Bundle, *, threads: int = 1) -> Network:
@@ -29,8 +44,11 @@ def load(bundle: Bundle, *, threads: int = 1) -> Network:
     return _Greedy(bundle, threads)
 
 
-def load_parts(bundle: Bundle, *, threads: int = 1) -> Network:
-    """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError` likewise."""
+def load_parts(bundle: Bundle, *, threads: int = 1, optimized: bool = True) -> Network:
+    """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError` likewise.
+
+    What is to run but once is ready sooner where it is not `optimized`.
+    """
     manifest = bundle.manifest
     problem, spec = manifest.problem, manifest.network
     symbols = len(problem.target_vocabulary)
@@ -38,18 +56,21 @@ def load_parts(bundle: Bundle, *, threads: int = 1) -> Network:
         sizes = [spec.encoder_units[-1]]
     else:
         sizes = [units for units in spec.encoder_units for _ in ("h", "c")]
-    states: Shapes = {f"state_{place}": (None, units) for place, units in enumerate(sizes)}
-    encoder = _Graph(bundle.path / "encoder.onnx", {"source": (None, problem.source_length)}, states, threads)
-    path = bundle.path / "decoder.onnx"
+    states: Signature = {f"state_{place}": (FLOAT, (None, units)) for place, units in enumerate(sizes)}
+    source: Signature = {"source": (INT32, (None, problem.source_length))}
+    encoder = _Graph(bundle, "encoder.onnx", source, states, threads, optimized)
     if spec.family == "repeat_vector":
-        decoder = _Graph(path, states, {"probabilities": (None, problem.target_length, symbols)}, threads)
+        answer: Signature = {"probabilities": (FLOAT, (None, problem.target_length, symbols))}
+        decoder = _Graph(bundle, "decoder.onnx", states, answer, threads, optimized)
         return RepeatVector(lambda sources: encoder([sources]), lambda states: decoder(states)[0])
 
     decoder = _Graph(
-        path,
-        {"symbol": (None, 1), **states},
-        {"probabilities": (None, symbols), **{f"next_{name}": shape for name, shape in states.items()}},
+        bundle,
+        "decoder.onnx",
+        {"symbol": (INT32, (None, 1)), **states},
+        {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}},
         threads,
+        optimized,
     )
 
     def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
@@ -61,16 +82,44 @@ def load_parts(bundle: Bundle, *, threads: int = 1) -> Network:
     )
 
 
+def check_parts(bundle: Bundle, network: Network) -> None:
+    """Compare a loaded network with the encoder and the decoder apart, which hold the same weights.
+
+    Raises `BundleError` where a graph does not run, or they do not agree.
+    """
+    problem = bundle.manifest.problem
+    sources = np.concatenate(
+        [
+            problem.encode([problem.parse(example.request) for example in bundle.manifest.golden]),
+            problem.sample_sources(np.random.default_rng(COMPARED), COMPARED),
+        ]
+    )  # (n, S)
+    parts = load_parts(bundle, optimized=False)
+    one = _run(bundle.path / "greedy.onnx", network, sources)
+    other = _run(bundle.path / "decoder.onnx", parts, sources)
+    alike = one.ids.shape == other.ids.shape and np.array_equal(one.ids, other.ids)
+    if not alike or not (np.abs(one.probabilities - other.probabilities) <= PARTS_TOLERANCE).all():
+        raise BundleError(bundle.path / "greedy.onnx", "does not answer as encoder.onnx with decoder.onnx does")
+
+
+def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
+    try:
+        return network.greedy(sources)
+    except Exception as error:  # ONNX Runtime raises many kinds
+        raise BundleError(path, f"does not run: {error}") from error
+
+
 class _Greedy:
     """A network whose greedy decoding is part of its graph, in whose arrays time comes first."""
 
     def __init__(self, bundle: Bundle, threads: int):
         problem = bundle.manifest.problem
-        outputs = (problem.target_length, None)
+        shape = (problem.target_length, None)
         graph = _Graph(
-            bundle.path / "greedy.onnx",
-            {"source": (problem.source_length, None)},
-            {"ids": outputs, "probabilities": outputs},
+            bundle,
+            "greedy.onnx",
+            {"source": (INT32, (problem.source_length, None))},
+            {"ids": (INT64, shape), "probabilities": (FLOAT, shape)},
             threads,
         )
         self._graph = graph
@@ -117,23 +166,29 @@ class _Alone:
             self._free.release()
 
 
-Shapes = Mapping[str, tuple[int | None, ...]]
-"""Names in order, each with its shape; None is the batch."""
-
-
 class _Graph:
     """One ONNX file as a function from arrays to arrays, its signature checked when it is loaded."""
 
-    def __init__(self, path: Path, inputs: Shapes, outputs: Shapes, threads: int):
+    def __init__(
+        self, bundle: Bundle, name: str, inputs: Signature, outputs: Signature, threads: int, optimized: bool = True
+    ):
         options = ort.SessionOptions()
+        if not optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        options.add_session_config_entry(WEIGHTS_FOLDER, os.devnull)
+        path = bundle.path / name
+        content = bundle.content(name)
         try:
-            self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            finite = all(np.isfinite(weights).all() for weights in _weights(memoryview(content)))
         except Exception as error:  # ONNX Runtime raises many kinds, all derived from Exception alone
             raise BundleError(path, f"cannot be run: {error}") from error
+        if not finite:
+            raise BundleError(path, "has weights that are no numbers")
         _check_signature(path, "inputs", self.session.get_inputs(), inputs)
         _check_signature(path, "outputs", self.session.get_outputs(), outputs)
         self._inputs = list(inputs)
@@ -144,7 +199,54 @@ class _Graph:
         return results
 
 
-def _check_signature(path: Path, side: str, actual: Sequence[ort.NodeArg], expected: Shapes) -> None:
-    found = {node.name: tuple(None if isinstance(size, str) else size for size in node.shape) for node in actual}
+def _check_signature(path: Path, side: str, actual: Sequence[ort.NodeArg], expected: Signature) -> None:
+    found = {
+        node.name: (node.type, tuple(None if isinstance(size, str) else size for size in node.shape)) for node in actual
+    }
     if found != expected:
         raise BundleError(path, f"has {side} {found}; the manifest's problem and network need {expected}")
+
+
+def _weights(model: memoryview) -> Iterator[npt.NDArray[Any]]:
+    """The tensors of floats in an ONNX file that was read already: ONNX Runtime shows nobody what it holds.
+
+    It must be looked at, since a gate that is no number is taken for one that is open or shut, so that answers may tell
+    nothing of it. The numbers are those of the fields in ONNX's protocol buffers.
+    """
+    for graph in _fields(model, 7):
+        attributes = [attribute for node in _fields(graph, 1) for attribute in _fields(node, 5)]
+        for tensor in (*_fields(graph, 5), *(tensor for attribute in attributes for tensor in _fields(attribute, 5))):
+            for number_type in _fields(tensor, 2):
+                if number_type in FLOATS:
+                    for content in (*_fields(tensor, 9), *_fields(tensor, 4), *_fields(tensor, 10)):
+                        yield np.frombuffer(content, dtype=FLOATS[number_type])
+
+
+def _fields(message: memoryview, wanted: int) -> Iterator[Any]:
+    """The values of one field of a protocol buffer: numbers, or pieces of the buffer."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        if key & 7 == 0:
+            value, position = _varint(message, position)
+            if key >> 3 == wanted:
+                yield value
+            continue
+        length = {1: 8, 5: 4}.get(key & 7)
+        if length is None:
+            length, position = _varint(message, position)
+        if key >> 3 == wanted:
+            yield message[position : position + length]
+        position += length
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where the next field starts."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value |= (byte & 127) << shift
+        position += 1
+        if byte < 128:
+            return value, position
+        shift += 7

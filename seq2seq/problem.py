@@ -133,6 +133,10 @@ class Problem(ABC):
     def render(self, symbols: Symbols) -> Any:
         """The symbols that a model wrote → the response's value; None where they are no such value."""
 
+    @abstractmethod
+    def truth(self, symbols: Symbols) -> Any:
+        """What `parse` gave → the value that a right answer renders to. For counting, never for answering."""
+
     @property
     @abstractmethod
     def schema(self) -> dict[str, Any]:

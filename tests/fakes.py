@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from app import registry
+from app.measures import ModelMeasures
+from app.predictor import Predictor
 from app.registry import Model
+from app.repository import Repository
 from seq2seq import bundle as bundles
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import RepeatVector, States
@@ -36,18 +41,36 @@ def truthful(problem: Problem, answer: Callable[[IdArray], IdArray] | None = Non
 
 
 def manifest(problem: Problem, name: str, *, version: str = "1", golden: tuple[Golden, ...] = ()) -> Manifest:
-    """The manifest of a network that was never fitted."""
+    """The manifest of a network that was never fitted, with what a proof of a truthful one would say."""
+    encoder, decoder = units = (problem.source_length,), (8,)
+    recipe = {"family": "repeat_vector", "encoder_units": list(encoder), "decoder_units": list(decoder)}
+    checked = problem.distinct_size
+    agreement = {"compared": checked, "agreed": checked, "largest_difference": 0.0}
     return Manifest(
         name=name,
         version=version,
         problem=problem,
-        network=NetworkSpec("repeat_vector", (problem.source_length,), (8,), 1234),
-        training={},
-        evaluation={"right": 10, "of": 10},
-        agreement={"differing": 0},
-        golden=golden,
+        network=NetworkSpec("repeat_vector", *units, bundles.count_parameters(problem, "repeat_vector", *units)),
+        training={"recipe": {**recipe, "problem": problem.spec()}},
+        evaluation={
+            "checked": checked,
+            "wrong": 0,
+            "held_out": 0,
+            "held_out_wrong": 0,
+            "lowest_confidence": CERTAINTY**problem.target_length,
+            "accuracy_per_position": [1.0] * problem.target_length,
+            "seed": 0,
+        },
+        agreement=dict.fromkeys(bundles.AGREEMENTS, agreement),
+        golden=golden or (_example(problem),),
         files={},
     )
+
+
+def _example(problem: Problem) -> Golden:
+    sources = problem.sample_sources(np.random.default_rng(0), 1)
+    answer = problem.decode(problem.answer(sources))[0]
+    return Golden(problem.requests(sources)[0], answer, CERTAINTY**problem.target_length)
 
 
 def addition_manifest(version: str = "1") -> Manifest:
@@ -64,6 +87,27 @@ def models() -> dict[str, Model]:
         "addition": Model(addition_manifest(), truthful(ADDITION)),
         "reversal": Model(reversal_manifest(), truthful(REVERSAL)),
     }
+
+
+def predictor(model: Model, measures: ModelMeasures | None = None) -> Predictor:
+    return Predictor(model, 8, measures=measures)
+
+
+def repository(
+    *models: Model,
+    models_dir: Path = Path("models"),
+    serve: Callable[[Model, ModelMeasures], Predictor] = predictor,
+    **options: Any,
+) -> Repository:
+    """A repository that serves these models, and loads others as truthful networks."""
+
+    def load_model(directory: Path) -> Model:
+        return registry.load_model(directory, load, kind=None, batch_size=4)
+
+    made = Repository(models_dir, load_model, serve, **options)
+    for model in models:
+        made.put(model)
+    return made
 
 
 def load(bundle: Bundle) -> RepeatVector:

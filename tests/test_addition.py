@@ -45,6 +45,27 @@ def test_both_ways_of_padding(padding: Padding, expected: str) -> None:
     assert Addition(2, 3, 99, padding).pad("10+6") == expected
 
 
+@pytest.mark.parametrize(
+    ("terms", "largest", "words"),
+    [
+        (101, 9, "there may be 100 terms at most, not 101"),
+        (10**12, 0, "there may be 100 terms at most"),
+        (2, 2**62, "largest is too large: a sum of 2 terms must fit into 64 bits"),
+        (2, 10**4_000, "must fit into 64 bits"),
+    ],
+)
+def test_what_cannot_be_computed_is_no_problem(terms: int, largest: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Addition(2, terms, largest, "left")
+
+
+def test_the_largest_sums_are_exact(rng: np.random.Generator) -> None:
+    problem = Addition(2, 2, 2**62 - 1, "left")
+    sources = problem.sample_sources(rng, 100)
+    for request, sum_ in zip(problem.requests(sources), problem.decode(problem.answer(sources)), strict=True):
+        assert int(str(sum_)) == sum(map(int, request.split("+")))
+
+
 @given(terms=st.integers(1, 12), largest=st.integers(0, 20_000))
 def test_lengths_are_exact(terms: int, largest: int) -> None:
     problem = Addition(terms, terms, largest, "left")

@@ -95,6 +95,19 @@ def test_what_the_model_wrote_is_rendered_as_it_stands() -> None:
     assert SERVED.render([40, 36, 20]) == [40, 36, 20]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ((6, 1_001, 50, 3), "a list may have 1,000 items at most, not 1001"),
+        ((6, 6, 10_001, 3), "cardinality must be from 1 to 10,000, not 10001"),
+        ((6, 6, 10**4_000, 3), "cardinality must be from 1 to 10,000"),
+    ],
+)
+def test_what_cannot_be_computed_is_no_problem(fields: tuple[int, int, int, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Reversal(*fields)
+
+
 @pytest.mark.parametrize("fields", [(2, 6, 50, 3), (6, 5, 50, 3), (6, 6, 0, 3), (6, 6, 50, 0)])
 def test_unusable_problems_are_refused(fields: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="must be"):

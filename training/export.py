@@ -60,7 +60,7 @@ def write(draft: Manifest, weights: list[Any], directory: Path) -> Manifest:
     """Write graphs, proof, plots, card and manifest; what is written is read back before it counts."""
     with bundle.staged(directory) as staging:
         export(draft.problem, draft.network, weights, staging)
-        manifest = prove(replace(draft, golden=()), staging)
+        manifest = prove(replace(draft, golden=(), files={}), staging)
         report.write(manifest, staging / "report")
         bundle.seal(staging, manifest)
         loaded = bundle.read(staging)

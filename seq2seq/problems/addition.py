@@ -27,6 +27,9 @@ ABSENT = -1
 PLUS = 10
 BLANK = 11
 VOCABULARY = characters("0123456789+ ")
+MOST_TERMS = 100
+LARGEST_SUM = 2**63 - 1
+"""Terms and sums are computed in 64 bits."""
 BLANKS_ALLOWED = 4
 """A request may be this many times as long as the network's source, blanks included."""
 
@@ -53,8 +56,12 @@ class Addition(Problem):
                 raise TypeError(f"{name} must be an integer, not {getattr(self, name)!r}")
         if not 1 <= self.min_terms <= self.max_terms:
             raise ValueError(f"terms must be at least 1 and ordered, not {self.min_terms} to {self.max_terms}")
+        if self.max_terms > MOST_TERMS:
+            raise ValueError(f"there may be {MOST_TERMS} terms at most, not {self.max_terms}")
         if not 0 <= self.smallest <= self.largest:
             raise ValueError(f"a term's range must be non-negative and ordered, not {self.smallest} to {self.largest}")
+        if self.max_terms * self.largest > LARGEST_SUM:
+            raise ValueError(f"largest is too large: a sum of {self.max_terms} terms must fit into 64 bits")
         if self.padding not in get_args(Padding):
             raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, not {self.padding!r}")
 
@@ -211,6 +218,9 @@ class Addition(Problem):
     def longest_request(self) -> int:
         """The most characters a request may have, blanks included."""
         return BLANKS_ALLOWED * self.source_length
+
+    def truth(self, symbols: Symbols) -> int:
+        return sum(map(int, str(symbols).split("+")))
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -20,6 +20,10 @@ import numpy as np
 from seq2seq.problem import Keys, Problem, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
 
+MOST_ITEMS = 1_000
+LARGEST_CARDINALITY = 10_000
+"""Items are one-hot encoded, by tables of its square."""
+
 
 @dataclass(frozen=True)
 class Reversal(Problem):
@@ -44,8 +48,10 @@ class Reversal(Problem):
                 f"lengths must be ordered, 1 <= take <= shortest <= longest, not {self.take}, {self.shortest}, "
                 f"{self.longest}"
             )
-        if self.cardinality < 1:
-            raise ValueError(f"cardinality must be at least 1, not {self.cardinality}")
+        if self.longest > MOST_ITEMS:
+            raise ValueError(f"a list may have {MOST_ITEMS:,} items at most, not {self.longest}")
+        if not 1 <= self.cardinality <= LARGEST_CARDINALITY:
+            raise ValueError(f"cardinality must be from 1 to {LARGEST_CARDINALITY:,}, not {self.cardinality}")
 
     # What the network sees
 
@@ -146,6 +152,9 @@ class Reversal(Problem):
 
     def render(self, symbols: Symbols) -> list[int]:
         return [int(item) for item in symbols]
+
+    def truth(self, symbols: Symbols) -> list[int]:
+        return [int(item) for item in symbols[self.take - 1 :: -1]]
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -1,19 +1,33 @@
 # Two images: `serve` (the default) answers requests and holds no TensorFlow; `train` fits bundles.
 # Where the build needs its host's pip settings or certificates, they are lent as secrets, as
 # scripts/build-image does, and leave no trace in any layer.
-ARG BASE=python:3.13-slim
+# The base is what it was when it was chosen, whatever its tag names by now; for newer patches, name a newer one here.
+ARG BASE=python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 # Dependencies, before any code, so that a change of code installs nothing.
 FROM ${BASE} AS dependencies
 # `pip --python` fills an environment that has no pip of its own. What is compiled here is never compared with
 # its source again: a root file system that is read-only could not keep anything newer.
 RUN python -m venv --without-pip /venv
-COPY requirements/serving.txt /requirements/
+# `tracing` adds OpenTelemetry to what serving needs.
+ARG REQUIREMENTS=serving
+COPY requirements/${REQUIREMENTS}.txt /requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /venv/bin/python install --require-hashes --no-compile -r /requirements/serving.txt \
+    python -m pip --python /venv/bin/python install --require-hashes --no-compile -r "/requirements/${REQUIREMENTS}.txt" \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv/lib
+
+# What is installed, as a software bill of materials; the tool that lists it stays behind.
+FROM dependencies AS bill
+COPY requirements/sbom.txt pyproject.toml /requirements/
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=certificates,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /tools \
+    && python -m pip --python /tools/bin/python install --require-hashes --no-compile -r /requirements/sbom.txt \
+    && /tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+    --pyproject /requirements/pyproject.toml --output-file /sbom.cdx.json /venv/bin/python
 
 FROM dependencies AS code
 COPY seq2seq /srv/seq2seq
@@ -46,6 +60,7 @@ CMD ["--help"]
 FROM ${BASE} AS serve
 COPY --from=dependencies /venv /venv
 COPY --from=code /srv /srv
+COPY --from=bill /sbom.cdx.json /usr/share/sbom/sequences-to-service.cdx.json
 # ONNX Runtime would report its use to its maker.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 \
     APP_HOST=0.0.0.0 APP_PORT=8000 APP_MODELS_DIR=/srv/models
@@ -63,7 +78,9 @@ ENTRYPOINT ["python", "-m", "app"]
 # Last, for they change with every commit.
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG BASE
 LABEL org.opencontainers.image.title="sequences-to-service" \
       org.opencontainers.image.description="Encoder-decoder LSTMs, exact by proof, behind a hardened REST endpoint" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import copy
+import contextlib
 import logging
+import logging.config
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
-
+from app import server
 from app import settings as options
+from app.logs import log_config
 from app.main import create_app
-from app.protocol import HttpProtocol
 from app.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
+from app.supervisor import Parent, Supervisor
 from seq2seq.bundle import BundleError
 
 REFUSED = 1
@@ -34,15 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _into_environment(parser().parse_args(arguments))
     try:
         settings = options.load()
-        listener = _listen(settings.host, settings.port)
+        listeners = _listen(settings.host, settings.port, settings.workers)
     except CANNOT_START as error:
         return _refuse(error)
-    with listener:
-        try:
-            app = _app(settings)
-        except CANNOT_START as error:
-            return _refuse(error)
-        return _serve(settings, listener, app)
+    logging.config.dictConfig(log_config(settings))
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        return _serve(settings, listeners[0]) if settings.workers == 1 else _supervise(settings, listeners)
 
 
 def _refuse(error: Exception) -> int:
@@ -70,70 +69,75 @@ def _into_environment(namespace: argparse.Namespace) -> None:
             os.environ[options.variable(name)] = value
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, so that a busy port is known before any model is loaded."""
+def _listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """A socket for each worker, bound to the same address, so that a busy port is known before any model is loaded.
+
+    The system spreads connections over them; a single one would leave nearly all to whichever worker wakes first.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = _bound(socket.socket(family, kind, protocol), address, socket.SO_REUSEADDR)
+        if count == 1:
+            return [listener]
+        address = listener.getsockname()
+        listener.close()  # it was bound by itself, so nobody else listens there
+        return [_bound(socket.socket(family, kind, protocol), address, socket.SO_REUSEPORT) for _ in range(count)]
     except OSError as error:
         raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _bound(listener: socket.socket, address: Any, option: int) -> socket.socket:
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.bind(address)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    listener.set_inheritable(True)
+        raise
     return listener
 
 
-def _app(settings: Settings) -> FastAPI | str:
-    """The app; or, for several workers, where each finds its own, after one was made to see that it can be."""
-    app = create_app(settings)
-    return app if settings.workers == 1 else "app.main:create_app"
+def _serve(
+    settings: Settings, listener: socket.socket, parent: Parent | None = None, workers_dir: Path | None = None
+) -> int:
+    """Load the models and serve, in this process."""
+    try:
+        app = create_app(settings, workers_dir=workers_dir)
+    except CANNOT_START as error:
+        return _refuse(error)
+    if parent is None:
+        server.serve(settings, app, listener, on_started=lambda: _say_where(listener))
+    else:
+        server.serve(settings, app, listener, on_started=parent.started, parent=parent.alive_r)
+    return 0
 
 
-def _serve(settings: Settings, listener: socket.socket, app: FastAPI | str) -> int:
-    config = _config(settings, app)
+def _supervise(settings: Settings, listeners: list[socket.socket]) -> int:
+    """Have several processes serve."""
+    with TemporaryDirectory(prefix="workers-") as folder:
+
+        def work(parent: Parent) -> int:
+            for place, listener in enumerate(listeners):
+                if place != parent.place:
+                    listener.close()
+            return _serve(settings, listeners[parent.place], parent, Path(folder))
+
+        def let_go() -> None:
+            for listener in listeners:
+                listener.close()
+
+        supervisor = Supervisor(
+            work,
+            settings.workers,
+            settings.drain_s + settings.stop_timeout_s,
+            on_started=lambda: _say_where(listeners[0]),
+            on_stopping=let_go,
+        )
+        return supervisor.run()
+
+
+def _say_where(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     logger.info("serving on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)
-    try:
-        if settings.workers == 1:
-            uvicorn.Server(config).run(sockets=[listener])
-            return 0
-        return _supervise(Multiprocess(config, sockets=[listener]))
-    except KeyboardInterrupt:
-        return 0
-
-
-def _supervise(supervisor: Multiprocess) -> int:
-    supervisor.run()
-    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-    return REFUSED if failed else 0
-
-
-def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        factory=isinstance(app, str),
-        workers=settings.workers,
-        lifespan="on",
-        http=HttpProtocol,
-        ws="none",
-        server_header=False,
-        access_log=settings.access_log,
-        proxy_headers=settings.access_log,  # where alone a client's address is shown
-        log_level=settings.log_level,
-        log_config=_log_config(settings),
-    )
-
-
-def _log_config(settings: Settings) -> dict[str, Any]:
-    """uvicorn's, with the service's own messages among its own."""
-    config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["app"] = {"handlers": ["default"], "level": settings.log_level.upper(), "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

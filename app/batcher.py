@@ -3,6 +3,9 @@
 Knows nothing of models or HTTP: it takes items and hands them to a function of many. No timer: an item that comes
 alone runs alone, on the loop's next turn. Where more than one waits, the loop takes another turn for as long as each
 brings more, since requests that are at hand cost less in one run than in two; it never stands idle for that.
+
+No more wait than may: `admit` is asked before work is spent on a request, and refuses it while too many do. An item
+whose waiter has gone, or whose deadline has passed, is dropped when its turn comes.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Generic, TypeVar
+
+from app.measures import QueueMeasures
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,21 +26,58 @@ class BatchFailed(Exception):
     """The batch that an item was in raised an exception, which is this one's cause."""
 
 
-class Batcher(Generic[Item, Result]):
-    """Runs `run` on at most `max_size` items at a time, in the order in which they came."""
+class QueueFull(Exception):
+    """As many items wait as may."""
 
-    def __init__(self, run: Callable[[Sequence[Item]], Sequence[Result]], max_size: int):
+
+class DeadlinePassed(Exception):
+    """The item's deadline passed before its turn came."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs `run` on at most `max_size` items at a time, in the order in which they came.
+
+    What waits is a plain tuple, since one is made for every request: the item, the future of who waits for it, since
+    when and until when, by the loop's clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        max_size: int,
+        max_waiting: float = inf,
+        measures: QueueMeasures | None = None,
+    ):
         self.max_size = max_size
+        self.max_waiting = max_waiting
         self._run = run
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._measures = measures or QueueMeasures()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
         self._scheduled = False
         self._seen = 0
 
-    def submit(self, item: Item) -> asyncio.Future[Result]:
-        """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`."""
+    def admit(self) -> None:
+        """Raise `QueueFull` while no more items may wait."""
+        if len(self._waiting) >= self.max_waiting:
+            self._measures.dropped["overload"] += 1
+            raise QueueFull(f"{len(self._waiting)} wait already")
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def oldest(self) -> float:
+        """Since when the item that is next has waited, by the loop's clock; infinity where none waits."""
+        return self._waiting[0][2] if self._waiting else inf
+
+    def submit(self, item: Item, until: float = inf) -> asyncio.Future[Result]:
+        """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`.
+
+        Once the loop's clock is past `until` it is not run any more, and the future raises `DeadlinePassed`.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, loop.time(), until))
         if not self._scheduled:
             self._schedule(loop)
         return future
@@ -50,17 +93,29 @@ class Batcher(Generic[Item, Result]):
             self._seen = waiting
         else:
             self._seen = 0
-            if batch := self._take():
+            now = loop.time()
+            if batch := self._take(now):
                 self._answer(batch)
+                self._measures.ran.observe(loop.time() - now)
+                self._measures.sizes.observe(len(batch))
         if self._waiting:
             self._schedule(loop)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take(self, now: float) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        waited: list[float] = []
         while self._waiting and len(batch) < self.max_size:
-            item, future = self._waiting.popleft()
-            if not future.done():  # a waiter that was cancelled has no use for its result
+            item, future, since, until = self._waiting.popleft()
+            if future.done():  # a waiter that was cancelled has no use for its result
+                self._measures.dropped["client_gone"] += 1
+                continue
+            waited.append(now - since)
+            if until <= now:
+                self._measures.dropped["deadline"] += 1
+                future.set_exception(DeadlinePassed(f"after {now - since:.3f} s in the queue"))
+            else:
                 batch.append((item, future))
+        self._measures.waited.observe_falling(waited)
         return batch
 
     def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:

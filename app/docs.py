@@ -6,17 +6,26 @@ it works where there is none.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.errors import Problem
+from app import errors
+from app.errors import MEANINGS, Problem
+from app.inference_protocol import ChangeRequest, IndexRequest, InferenceRequest, LoadRequest, ProtocolError
+from app.middleware import SANE
+from app.security import HEALTH
 
 PAGE = "/docs"
 ASSETS = "/docs/assets"
@@ -25,21 +34,58 @@ FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 """How FastAPI describes the errors that this service never gives."""
 
 
+POLICY = (
+    "default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may load: its assets, and the one script in it, which is known by its hash."""
+
+KEPT = "private, max-age=86400"
+KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+REQUEST_ID = "X-Request-ID"
+REQUEST_ID_GIVEN = {
+    "name": REQUEST_ID,
+    "in": "header",
+    "description": "An id for the request; one that is no id, or too long, is replaced",
+    "schema": {"type": "string", "examples": ["order-66"]},
+}
+REQUEST_ID_ANSWERED = {
+    "description": "The request's id, as it was given or made",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{SANE.pattern.decode('ascii')}$"},
+}
+
+
 class DocumentedAPI(FastAPI):
-    """FastAPI whose OpenAPI document holds this service's errors instead of FastAPI's own."""
+    """FastAPI whose OpenAPI document has this service's errors instead of FastAPI's own, and what all routes share."""
+
+    asks_for_keys = False
 
     def openapi(self) -> dict[str, Any]:
         is_made = self.openapi_schema is not None
         document = super().openapi()
         if not is_made:
             _drop_fastapi_errors(document)
-            _add_problem(document)
+            _add_schema(document, Problem, "serialization")
+            for request in (InferenceRequest, IndexRequest, LoadRequest, ChangeRequest):
+                _add_schema(document, request, "validation")
+            if self.asks_for_keys:
+                _add_refusal(document, 401)
+                _add_keys(document)
+            _add_errors_of_connections(document)
+            _add_request_id(document)
         return document
 
 
-def _add_problem(document: dict[str, Any]) -> None:
-    problem = Problem.model_json_schema(ref_template=SCHEMAS, mode="serialization")
-    document["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode) -> None:
+    """Describe what routes refer to by its name, since FastAPI has not seen it."""
+    schema = model.model_json_schema(ref_template=SCHEMAS, mode=mode)
+    document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
 
 
 def _drop_fastapi_errors(document: dict[str, Any]) -> None:
@@ -51,18 +97,93 @@ def _drop_fastapi_errors(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
 
 
+def _guarded(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The operations that are not open to everybody."""
+    paths = document["paths"].items()
+    return [operation for path, operations in paths if path not in HEALTH for operation in operations.values()]
+
+
+def _add_refusal(document: dict[str, Any], status: int) -> None:
+    """Have every operation that is guarded give this error, in the form of its others."""
+    for operation in _guarded(document):
+        answers = operation["responses"]
+        refusal = {
+            "description": MEANINGS[status],
+            "content": answers["500"]["content"],
+            "headers": errors.HEADERS[status],
+        }
+        operation["responses"] = {str(status): refusal} | answers
+
+
+def _add_keys(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = KEY_SCHEMES
+    for operation in _guarded(document):
+        operation["security"] = [{name: []} for name in KEY_SCHEMES]
+
+
+def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each with its path."""
+    return [(path, operation) for path, operations in document["paths"].items() for operation in operations.values()]
+
+
+def _add_errors_of_connections(document: dict[str, Any]) -> None:
+    """Have every operation give what a connection answers by itself.
+
+    It gives a problem where it cannot tell yet which route is meant, so under the inference protocol either may come.
+    """
+    problem = {errors.MEDIA_TYPE: {"schema": {"$ref": SCHEMAS.format(model=Problem.__name__)}}}
+    protocol_error = {errors.JSON: {"schema": {"$ref": SCHEMAS.format(model=ProtocolError.__name__)}}}
+    for path, operation in _operations(document):
+        answers = operation["responses"]
+        for status in (400, 408, 431):
+            described = answers.setdefault(str(status), {"description": MEANINGS[status], "content": {}})
+            described["content"] |= problem
+            if errors.is_inference_protocol(path) and status != 431:
+                described["content"] |= protocol_error
+        operation["responses"] = dict(sorted(answers.items()))
+
+
+def _add_request_id(document: dict[str, Any]) -> None:
+    """Have every operation take an id, and every answer carry one."""
+    document["components"]["headers"] = {REQUEST_ID: REQUEST_ID_ANSWERED}
+    document["components"]["parameters"] = {REQUEST_ID: REQUEST_ID_GIVEN}
+    for _, operation in _operations(document):
+        parameters = operation.setdefault("parameters", [])
+        parameters.append({"$ref": f"#/components/parameters/{REQUEST_ID}"})
+        for answer in operation["responses"].values():
+            carried = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
+            answer["headers"] = answer.get("headers", {}) | carried
+
+
+class _Assets(StaticFiles):
+    """Files that browsers may keep for a day."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = KEPT
+        return response
+
+
 def routes(title: str) -> list[BaseRoute]:
     """The page and what it loads."""
     assets = resources.files("fastapi_offline") / "static"
 
     async def page(request: Request) -> HTMLResponse:
         root = request.scope.get("root_path", "").rstrip("/")
-        return get_swagger_ui_html(
+        response = get_swagger_ui_html(
             title=title,
             openapi_url=f"{root}/openapi.json",
             swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
         )
+        response.headers["Content-Security-Policy"] = policy(bytes(response.body))
+        return response
 
-    return [Route(PAGE, page, methods=["GET"]), Mount(ASSETS, StaticFiles(directory=str(assets)))]
+    return [Route(PAGE, page, methods=["GET"]), Mount(ASSETS, _Assets(directory=str(assets)))]
+
+
+def policy(page: bytes) -> str:
+    """The Content-Security-Policy of a page with one script in it."""
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    return POLICY.format(digest=base64.b64encode(hashlib.sha256(script).digest()).decode("ascii"))

@@ -2,6 +2,7 @@
 
 Knows nothing of models. `ProblemError` is what the service raises; `handlers` turns it, and what Starlette raises
 for an unknown route or method, into `application/problem+json`; `documented` describes them in the OpenAPI document.
+Under `/v2` an error is what the Open Inference Protocol has for it instead.
 """
 
 from __future__ import annotations
@@ -17,30 +18,64 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app import headers
+from app.batcher import DeadlinePassed, QueueFull
+from app.inference_protocol import AnswerUnfit, ProtocolError, RequestRefused
+from app.repository import NotLoaded, UnknownModel, UnknownVersion
 from app.schemas import Fault, clipped
 
 MEDIA_TYPE = "application/problem+json"
+JSON = "application/json"
+INFERENCE_PROTOCOL = "/v2"
+"""Where the routes of the Open Inference Protocol are."""
+
 MOST_FAULTS = 20
 """How many faults one answer lists."""
 
+LONGEST_REFUSAL = 400
+"""How many characters say why a request of the inference protocol was refused."""
+
 TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 MEANINGS = {
+    400: "A header is not what it should be.",
+    401: "The API key is missing, or is none that this service knows.",
     404: "There is no such thing here.",
+    408: "The request did not come whole in the time that the service waits for it.",
     413: "The body is larger than this route allows.",
     415: "The body is not declared to be JSON.",
     422: "The body is not valid: `errors` says what is wrong, where, and what would be right.",
+    429: "More requests wait than may; `Retry-After` says when to try again.",
+    431: "The request line and headers are too large.",
     500: "The service failed; the request may be fine.",
-    503: "The service is not ready.",
+    503: "The service, or the model, is not ready.",
+    504: "The request's deadline passed before its turn came; no work was spent on it.",
 }
+PROTOCOL_MEANINGS = MEANINGS | {
+    400: "The request is not what the protocol, or the model, takes: `error` says what is wrong, and where.",
+    403: "A web page of another origin asked, and none may change what is served.",
+    415: "The body is in a content coding that is not known here.",
+}
+
+HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "How to bring a key", "schema": {"type": "string"}, "required": True}},
+    429: {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}, "required": True}},
+}
+"""What errors carry besides their body, as the OpenAPI document has it."""
 
 
 class Problem(BaseModel):
@@ -77,18 +112,65 @@ class ProblemError(Exception):
         self.headers = headers
 
 
-def invalid(faults: Sequence[Fault]) -> ProblemError:
-    """The problem of a body in which something is wrong."""
+def invalid(faults: Sequence[Fault], count: int = 1) -> ProblemError:
+    """The problem of a body in which so many things are wrong, these first."""
     first = faults[0].detail
-    detail = first if len(faults) == 1 else f"{first}; and {len(faults) - 1} more, see errors"
-    return ProblemError(422, detail[:1].upper() + detail[1:] + ".", errors=faults[:MOST_FAULTS])
+    detail = first if count == 1 else f"{first}; and {count - 1} more, see errors"
+    return ProblemError(422, detail[:1].upper() + detail[1:] + ".", errors=faults)
 
 
-def response(scope: Scope, error: ProblemError | ClientDisconnect) -> Response:
-    """A problem as the answer to the request of `scope`."""
-    if isinstance(error, ClientDisconnect):
-        error = ProblemError(400, "The connection was closed before the request was whole.")
-    problem = Problem(
+ANSWERED = (
+    ProblemError,
+    ClientDisconnect,
+    QueueFull,
+    DeadlinePassed,
+    UnknownModel,
+    UnknownVersion,
+    NotLoaded,
+    RequestRefused,
+    AnswerUnfit,
+)
+"""What is answered with a problem of its own; any other exception is a failure of the service."""
+
+OVERLOADED = ProblemError(
+    429, "More requests wait than this service lets wait; try again later.", headers={"Retry-After": "1"}
+)
+LATE = ProblemError(504, "The request's deadline passed before its turn came; the service is busy.")
+CUT_OFF = ProblemError(400, "The connection was closed before the request was whole.")
+
+
+def _as_problem(error: Exception) -> ProblemError:
+    match error:
+        case ProblemError():
+            return error
+        case QueueFull():
+            return OVERLOADED
+        case DeadlinePassed():
+            return LATE
+        case UnknownModel() | UnknownVersion():
+            return ProblemError(404, clipped(str(error)))
+        case NotLoaded():
+            return ProblemError(503, clipped(str(error)))
+        case RequestRefused():
+            return ProblemError(400, clipped(str(error), LONGEST_REFUSAL))
+        case AnswerUnfit():
+            return ProblemError(500, clipped(str(error)))
+    return CUT_OFF
+
+
+def response(scope: Scope, error: Exception) -> Response:
+    """One of `ANSWERED` as the answer to the request of `scope`."""
+    error = _as_problem(error)
+    if is_inference_protocol(scope["path"]):
+        answer = Response(ProtocolError(error=error.detail).model_dump_json(), error.status, error.headers, JSON)
+    else:
+        answer = Response(json.dumps(_problem(scope, error).model_dump()), error.status, error.headers, MEDIA_TYPE)
+    answer.raw_headers += headers.ANSWER
+    return answer
+
+
+def _problem(scope: Scope, error: ProblemError) -> Problem:
+    return Problem(
         title=TITLES.get(error.status, "Error"),
         status=error.status,
         detail=error.detail,
@@ -96,12 +178,15 @@ def response(scope: Scope, error: ProblemError | ClientDisconnect) -> Response:
         request_id=scope.get("state", {}).get("request_id", ""),
         errors=None if error.errors is None else list(error.errors),
     )
-    return Response(json.dumps(problem.model_dump()), error.status, error.headers, MEDIA_TYPE)
+
+
+def is_inference_protocol(path: str) -> bool:
+    return path == INFERENCE_PROTOCOL or path.startswith(f"{INFERENCE_PROTOCOL}/")
 
 
 def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
     """What turns exceptions into answers."""
-    return {ProblemError: _on_problem, ClientDisconnect: _on_problem, HTTPException: _on_http}
+    return {**dict.fromkeys(ANSWERED, _on_problem), HTTPException: _on_http}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -110,19 +195,33 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **_headers(status),
         }
         for status in statuses
     }
 
 
-async def _on_problem(request: Request, error: ProblemError | ClientDisconnect) -> Response:
+def protocol_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same, for a route of the inference protocol."""
+    return {
+        status: {"description": PROTOCOL_MEANINGS[status], "model": ProtocolError, **_headers(status)}
+        for status in statuses
+    }
+
+
+def _headers(status: int) -> dict[str, Any]:
+    return {"headers": HEADERS[status]} if status in HEADERS else {}
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
     return response(request.scope, error)
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
     path, allowed = clipped(request.url.path, 60), (error.headers or {}).get("Allow", "")
+    hint = "; /docs lists those that there are" if request.app.openapi_url else ""
     details = {
-        404: f"There is no route {path}; /docs lists those that there are.",
+        404: f"There is no route {path}{hint}.",
         405: f"{path} answers {allowed}, not {clipped(request.method, 20)}.",
     }
     detail = details.get(error.status_code, clipped(str(error.detail)))

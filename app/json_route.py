@@ -2,60 +2,101 @@
 
 The endpoint is written as ever, `async def add(body: AddRequest) -> AddResponse`, and documented as ever. On the way
 in the bytes are read up to a limit and validated straight from JSON; on the way out the answer is serialised straight
-to JSON. Knows nothing of models.
+to JSON. Before any of it a request is admitted or turned away, and gets its deadline. Knows nothing of models.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import parse_qs
 
+from fastapi import Query
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, WithJsonSchema
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors, validation
-from app.errors import ProblemError, invalid
-from app.middleware import RequestMiddleware
+from app.errors import MOST_FAULTS, ProblemError, invalid
+from app.headers import ANSWER
+from app.measures import Traffic
+from app.middleware import RequestMiddleware, route_of
+from app.predictor import deadline
 from app.schemas import clipped
+from app.security import guarded
 
 MEDIA_TYPE = b"application/json"
-CONTENT_TYPE = (b"content-type", MEDIA_TYPE)
+HEADERS = [(b"content-type", MEDIA_TYPE), *ANSWER]
+TIMEOUT = b"x-timeout-ms"
+MOST_DIGITS = 12
 Headers = Mapping[bytes, bytes]
+Version = Annotated[
+    str | None,
+    Query(description="The model's version; without it, the one that answers by default"),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1"]}),
+]
+"""The one parameter that a JSON route's address may have."""
+
+TIMEOUT_DESCRIBED = {
+    "name": "X-Timeout-Ms",
+    "in": "header",
+    "description": "Milliseconds that the request may take; it can only shorten what the service grants",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
+}
+"""The header as the OpenAPI document has it, for a route that calls `seconds_granted`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a route grants a request.
+
+    body_bytes  the most that its body may hold
+    seconds     how long it may take; the header X-Timeout-Ms may shorten that
+    admit       called first of all; raises `QueueFull` to turn the request away
+    """
+
+    body_bytes: int
+    seconds: float
+    admit: Callable[[], None]
 
 
 class JsonRoute(APIRoute):
-    """A route that takes and gives JSON; its class says how large a body may be."""
+    """A route that takes and gives JSON; its class says what it grants a request."""
 
-    max_body_bytes: int
+    limits: Limits
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any):
-        super().__init__(path, endpoint, **options)
-        self.app = _application(endpoint, self.max_body_bytes)
+        super().__init__(path, endpoint, **{**options, "openapi_extra": {"parameters": [TIMEOUT_DESCRIBED]}})
+        self.app = _application(endpoint, self.limits)
 
 
-def json_route(limit: int) -> type[JsonRoute]:
-    """The class of routes whose bodies hold at most `limit` bytes."""
+def json_route(granted: Limits) -> type[JsonRoute]:
+    """The class of routes with these limits."""
 
     class LimitedJsonRoute(JsonRoute):
-        max_body_bytes = limit
+        limits = granted
 
     return LimitedJsonRoute
 
 
 class Shortcut:
-    """Hands a request for a JSON route straight to it, and every other to an application.
+    """Hands a request for a JSON route straight to it, behind `guards`, and every other to an application.
 
     FastAPI's own layers (telemetry, a stack for each dependency, an error page, matching one route after another) take
     as long as all the rest of such a request, and a JSON route has no use for them.
     """
 
-    def __init__(self, routes: Iterable[BaseRoute], otherwise: ASGIApp):
+    def __init__(
+        self, routes: Iterable[BaseRoute], otherwise: ASGIApp, traffic: Traffic, guards: Sequence[Middleware] = ()
+    ):
         self._routes = {
-            (method, route.path): RequestMiddleware(route.app)
+            (method, route.path): RequestMiddleware(guarded(route.app, guards), traffic, route.path)
             for route in routes
             if isinstance(route, JsonRoute)
             for method in route.methods or ()
@@ -66,8 +107,13 @@ class Shortcut:
         known = scope["type"] == "http" and self._routes.get((scope["method"], scope["path"]))
         await (known or self._otherwise)(scope, receive, send)
 
+    def route_of(self, scope: Scope) -> str:
+        """The path of the route that answered a request, as the service declares it."""
+        path: str = scope["path"]
+        return path if (scope["method"], path) in self._routes else route_of(scope)
 
-def _application(endpoint: Callable[..., Any], max_body_bytes: int) -> ASGIApp:
+
+def _application(endpoint: Callable[..., Any], limits: Limits) -> ASGIApp:
     """An endpoint as ASGI."""
     request_schema, response_schema = _signature(endpoint)
     to_json = response_schema.__pydantic_serializer__.to_json
@@ -75,24 +121,31 @@ def _application(endpoint: Callable[..., Any], max_body_bytes: int) -> ASGIApp:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         try:
+            limits.admit()
             require_json(headers)
-            body = await read_body(headers, receive, max_body_bytes)
-            content = to_json(await endpoint(validate(request_schema, body)))
-        except (ProblemError, ClientDisconnect) as error:
+            deadline.set(asyncio.get_running_loop().time() + seconds_granted(headers, limits.seconds))
+            body = await read_body(headers, receive, limits.body_bytes)
+            version = _version(scope["query_string"]) if scope["query_string"] else None
+            content = to_json(await endpoint(validate(request_schema, body), version))
+        except errors.ANSWERED as error:
             await errors.response(scope, error)(scope, receive, send)
             return
         length = (b"content-length", b"%d" % len(content))
-        await send({"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE, length]})
+        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, length]})
         await send({"type": "http.response.body", "body": content})
 
     return application
 
 
 def _signature(endpoint: Callable[..., Any]) -> tuple[type[BaseModel], type[BaseModel]]:
-    """The endpoint's one parameter, which is the body, and its answer."""
+    """The endpoint's first parameter, which is the body, and its answer."""
     signature = inspect.signature(endpoint)
-    (body,) = signature.parameters.values()
+    body, _ = signature.parameters.values()
     return body.annotation, signature.return_annotation
+
+
+def _version(query: bytes) -> str | None:
+    return parse_qs(query.decode("latin-1"), keep_blank_values=True).get("version", [None])[-1]
 
 
 def require_json(headers: Headers) -> None:
@@ -106,6 +159,18 @@ def require_json(headers: Headers) -> None:
 def _is_json(content_type: str) -> bool:
     kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
     return kind == "application" and (subtype == "json" or (subtype.endswith("+json") and subtype != "+json"))
+
+
+def seconds_granted(headers: Headers, most: float) -> float:
+    """How long the request may take: `most`, or less where the client says so. Raises 400 for what is no number."""
+    given = headers.get(TIMEOUT)
+    if given is None:
+        return most
+    if not given.isdigit() or len(given) > MOST_DIGITS:
+        raise ProblemError(
+            400, f"The header X-Timeout-Ms is {clipped(given.decode('latin-1'), 60)}; send a number of milliseconds."
+        )
+    return min(most, int(given) / 1_000)
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
@@ -136,7 +201,8 @@ def validate(schema: type[BaseModel], body: bytes) -> BaseModel:
     try:
         value = schema.model_validate_json(body)
     except ValidationError as error:
-        raise invalid(validation.faults(error, schema, body)) from None
+        faults = validation.faults(error, schema, body, MOST_FAULTS)
+        raise invalid(faults, error.error_count()) from None
     if fault := validation.repeated_field(schema, body):
         raise invalid([fault])
     return value

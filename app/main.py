@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import docs, errors, registry, runtime
-from app.json_route import Shortcut
+from app import docs, errors, registry, runtime, security
+from app.headers import PageHeaders
+from app.json_route import Limits, Shortcut
+from app.lifecycle import Lifecycle, Phase
+from app.logs import AccessLog
+from app.measures import Traffic
+from app.metrics import Family, collect
 from app.middleware import RequestMiddleware
 from app.predictor import Predictor
-from app.registry import Registry
-from app.routes import addition, health, models, reversal
-from app.settings import Settings, load
+from app.registry import Model
+from app.repository import Repository, Served
+from app.routes import addition, health, inference, metrics, models, reversal
+from app.settings import Settings, WrongSetting, load
+from app.workers import Workers
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 VERSION = "1.0.0"
 TITLE = "Sequences to service"
@@ -25,35 +36,97 @@ DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact o
 KINDS = {"addition": "addition", "reversal": "reversal"}
 """The models that the routes need, each with the kind of problem that it must be trained on."""
 
+PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
+"""What the Open Inference Protocol calls each runtime."""
 
-def create_app(settings: Settings | None = None, served: Registry | None = None) -> FastAPI:
-    """The service, its models loaded. Raises `WrongSetting`, `RuntimeMissing` or `BundleError`."""
+
+def create_app(
+    settings: Settings | None = None, models: Mapping[str, Model] | None = None, workers_dir: Path | None = None
+) -> FastAPI:
+    """The service with these models, or those that the settings ask for, which are loaded and checked.
+
+    `workers_dir` is the folder by which several workers keep in touch. Raises `WrongSetting`, `RuntimeMissing` or
+    `BundleError`.
+    """
     settings = settings or load()
-    served = load_registry(settings) if served is None else served
-    service = _Service()
-    return _API(
+    guards = security.guards(settings)
+    tracing = _tracing() if settings.tracing else None
+    repository = _repository(settings)
+    if models is None:
+        repository.start(KINDS)
+    else:
+        for model in models.values():
+            repository.put(model)
+    lifecycle = Lifecycle()
+    traffic = Traffic()
+
+    def measures() -> list[Family]:
+        return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
+
+    workers = Workers(workers_dir, repository, measures)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with (
+            tracing.lifespan() if tracing else nullcontext(),
+            workers.together(),
+            repository.watching(settings.watch_s),
+            lifecycle.lifespan(),
+        ):
+            yield
+
+    app = _API(
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
-        routes=[*_routes(settings, served, service), *docs.routes(TITLE)],
-        lifespan=service.lifespan,
-        middleware=[Middleware(RequestMiddleware)],
+        routes=[*_routes(settings, repository, lifecycle, workers), *(docs.routes(TITLE) if settings.docs else ())],
+        lifespan=lifespan,
+        middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *guards],
         exception_handlers=errors.handlers(),
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
     )
+    app.state.guards = guards
+    app.state.tracing = tracing
+    app.state.access_log = settings.access_log
+    app.asks_for_keys = settings.api_keys_file is not None
+    app.state.lifecycle = lifecycle
+    app.state.repository = repository
+    app.state.traffic = traffic
+    return app
 
 
-def load_registry(settings: Settings) -> Registry:
-    """The models that the settings ask for, loaded and checked."""
-    return registry.load(
+def _tracing() -> Tracing:
+    try:
+        from app.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise WrongSetting(
+            f"APP_TRACING is true, but {error.name} is not installed; install requirements/tracing.txt"
+        ) from error
+    try:
+        return Tracing.from_environment()
+    except ValueError as error:
+        raise WrongSetting(f"APP_TRACING is true, but a variable OTEL_* cannot be used: {error}") from error
+
+
+def _repository(settings: Settings) -> Repository:
+    """Where models come from, and how they are put to work."""
+
+    def load_model(directory: Path) -> Model:
+        loader = runtime.loader(settings.runtime)
+        return registry.load_model(
+            directory, loader, kind=KINDS.get(directory.parent.name), batch_size=settings.max_batch_size
+        )
+
+    return Repository(
         settings.models_dir,
-        runtime.loader(settings.runtime),
-        kinds=KINDS,
-        versions=settings.versions,
-        batch_size=settings.max_batch_size,
+        load_model,
+        lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
+        pinned=settings.versions,
+        canaries=settings.canaries,
     )
 
 
@@ -61,37 +134,31 @@ class _API(docs.DocumentedAPI):
     """The service as FastAPI has it, but for the way that its busiest routes are reached."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Shortcut(self.routes, super().build_middleware_stack())
+        shortcut = Shortcut(self.routes, super().build_middleware_stack(), self.state.traffic, self.state.guards)
+        app: ASGIApp = AccessLog(shortcut, shortcut.route_of) if self.state.access_log else shortcut
+        tracing: Tracing | None = self.state.tracing
+        return app if tracing is None else tracing.traced(app, shortcut.route_of)
 
 
-class _Service:
-    """What lives from start-up to shutdown."""
-
-    def __init__(self) -> None:
-        self._is_ready = False
-
-    def is_ready(self) -> bool:
-        return self._is_ready
-
-    @asynccontextmanager
-    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        gc.collect()
-        gc.freeze()  # the models live as long as the process, so the collector need not look at them again
-        self._is_ready = True
-        try:
-            yield
-        finally:
-            self._is_ready = False
-            gc.unfreeze()
-
-
-def _routes(settings: Settings, served: Registry, service: _Service) -> list[BaseRoute]:
+def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: Workers) -> list[BaseRoute]:
     """Every route, in one flat list: a router that is included is matched anew for each request."""
-    limits = (settings.max_body_bytes, settings.max_batch_body_bytes)
     routers: Iterable[APIRouter] = [
-        *addition.routers(Predictor(served["addition"], settings.max_batch_size), *limits),
-        *reversal.routers(Predictor(served["reversal"], settings.max_batch_size), *limits),
-        models.router(served),
-        health.router(service.is_ready),
+        *addition.routers(repository["addition"], *_limits(settings, repository["addition"])),
+        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"])),
+        models.router(repository),
+        health.router(lifecycle, repository, KINDS),
+        *([metrics.router(workers)] if settings.metrics else []),
+        inference.server_router(lifecycle, repository, KINDS, VERSION),
+        inference.models_router(repository, PLATFORMS[settings.runtime]),
+        inference.infer_router(repository, settings.max_batch_body_bytes, settings.deadline_s),
+        inference.repository_router(repository, settings.max_body_bytes, workers.order),
     ]
     return [route for router in routers for route in router.routes]
+
+
+def _limits(settings: Settings, served: Served) -> tuple[Limits, Limits]:
+    """What is granted to single requests, and to batches."""
+    return (
+        Limits(settings.max_body_bytes, settings.deadline_s, served.admit),
+        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit),
+    )

@@ -1,19 +1,30 @@
 """What every request meets first and last: it gets its id, and no exception leaves without an answer.
 
+A request whose client has gone is cancelled by the protocol; that ends here, quietly.
+
 One class of plain ASGI, since every answer pays for it. Knows nothing of routes or models.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from random import Random
+from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
+from app.measures import Traffic
 
 HEADER = b"x-request-id"
+CLIENT_GONE = "the client is gone"
+"""The message with which a request's task is cancelled once nobody waits for its answer."""
+GONE_STATUS = 499
+"""What a request is counted as whose client left before it was answered; it is sent to nobody."""
+
+OTHER = "other"
 SANE = re.compile(rb"[A-Za-z0-9_.\-]{1,64}")
 
 _ids = Random()  # noqa: S311  seeded by the system once; an id is no secret, and asking the system for each is slow
@@ -22,10 +33,15 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Puts the client's request id, or a fresh one, into the request's state and the answer's headers."""
+    """Puts the client's request id, or a fresh one, into the request's state and the answer's headers, and measures.
 
-    def __init__(self, app: ASGIApp):
+    `route` is what requests are counted as where that is known; else it is the route that was found for them.
+    """
+
+    def __init__(self, app: ASGIApp, traffic: Traffic, route: str | None = None):
         self._app = app
+        self._traffic = traffic
+        self._measures = None if route is None else traffic.of(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,32 +49,46 @@ class RequestMiddleware:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
-        started = False
+        began = perf_counter()
+        status = 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (CLIENT_GONE,):
+                raise
+            status = status or GONE_STATUS
         except Exception:
-            logger.exception("request %s failed", request_id.decode("ascii"))
-            if started:
+            name = request_id.decode("ascii")
+            logger.exception("request %s failed", name, extra={"request_id": name})
+            if status:
                 raise
             problem = errors.ProblemError(500, "The service failed to answer; the request id names it in the log.")
             await errors.response(scope, problem)(scope, receive, send_with_id)
+        finally:
+            (self._measures or self._traffic.of(route_of(scope))).note(status, perf_counter() - began)
+
+
+def route_of(scope: Scope) -> str:
+    """The path of the route that was found, as the service declares it, so that no client can make up labels."""
+    return getattr(scope.get("route"), "path", OTHER)
 
 
 def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == HEADER:
             given: bytes = value
-            return given if SANE.fullmatch(given) else _fresh()
-    return _fresh()
+            return given if SANE.fullmatch(given) else fresh_id()
+    return fresh_id()
 
 
-def _fresh() -> bytes:
+def fresh_id() -> bytes:
+    """An id for a request that brought none."""
     return b"%016x" % _ids.getrandbits(64)

@@ -1,26 +1,69 @@
-"""A loaded model behind a batcher: what the routes ask for predictions. Knows nothing of HTTP."""
+"""A loaded model behind a batcher: what the routes ask for predictions. Knows nothing of HTTP.
+
+A request's deadline reaches the batcher by a context variable, so that nothing between has to hand it on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
+from math import inf
 
 from app.batcher import Batcher
+from app.measures import ModelMeasures
 from app.registry import Answer, Model, Prediction
 from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
 
+deadline: ContextVar[float] = ContextVar("deadline", default=inf)
+"""Until when the request that runs is worth answering, by the loop's clock, in seconds."""
+
+
+logger = logging.getLogger("app")
+
 
 class Predictor:
-    """Answers requests of one model, at most `max_batch_size` in a run."""
+    """Answers requests of one model, at most `max_batch_size` in a run, while no more than `max_queue` wait."""
 
-    def __init__(self, model: Model, max_batch_size: int):
+    def __init__(
+        self, model: Model, max_batch_size: int, max_queue: float = inf, measures: ModelMeasures | None = None
+    ):
         self.model = model
-        self._batcher = Batcher(model.predict, max_batch_size)
+        self.reference = model.reference
+        self.measures = measures or ModelMeasures()
+        self._truth = model.problem.truth
+        self._batcher = Batcher(self._run, max_batch_size, max_queue, self.measures)
+        self.admit = self._batcher.admit
+
+    def _run(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """The model's predictions. They are held against the truth to be counted, and given as they are."""
+        predictions = self.model.predict(sources)
+        truths = map(self._truth, sources)
+        wrong = [place for place, truth in enumerate(truths) if predictions[place].value != truth]
+        self.measures.exact += len(predictions) - len(wrong)
+        if wrong:
+            self._note_wrong([(sources[place], predictions[place]) for place in wrong])
+        return predictions
+
+    def _note_wrong(self, answers: Sequence[Answer]) -> None:
+        self.measures.wrong += len(answers)
+        for source, prediction in answers:
+            name, version = self.reference.name, self.reference.version
+            logger.error("%s version %s answered %r with %r", name, version, source, prediction.written)
+
+    def depth(self) -> int:
+        """How many items wait."""
+        return len(self._batcher)
 
     async def predict(self, source: Symbols) -> Prediction:
-        """The prediction for what `problem.parse` gave."""
-        return await self._batcher.submit(source)
+        """The prediction for what `problem.parse` gave. Raises `BatchFailed` or `DeadlinePassed`."""
+        return await self._batcher.submit(source, deadline.get())
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether a request has waited for longer than `seconds` for its turn."""
+        return asyncio.get_running_loop().time() - self._batcher.oldest() > seconds
 
     async def predict_each(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
         """An answer, or the rule that was broken, for each value, in order.
@@ -32,11 +75,21 @@ class Predictor:
             results += await self._predict_chunk(values[start : start + self._batcher.max_size])
         return results
 
+    async def predict_all(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """A prediction for each of what `problem.parse` gave, in order, a run at a time as well."""
+        predictions: list[Prediction] = []
+        for start in range(0, len(sources), self._batcher.max_size):
+            predictions += await self._predict_run(sources[start : start + self._batcher.max_size])
+        return predictions
+
     async def _predict_chunk(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
         parsed = [self._parse(value) for value in values]
-        sources = [source for source in parsed if not isinstance(source, RuleBroken)]
-        predictions = iter(await asyncio.gather(*map(self._batcher.submit, sources)))
+        predictions = iter(await self._predict_run([each for each in parsed if not isinstance(each, RuleBroken)]))
         return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
+
+    async def _predict_run(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        until = deadline.get()
+        return await asyncio.gather(*(self._batcher.submit(source, until) for source in sources))
 
     def _parse(self, value: object) -> Symbols | RuleBroken:
         try:

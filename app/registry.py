@@ -1,12 +1,12 @@
-"""The models that are served: finds their bundles, trusts none unchecked, and runs them.
+"""Models: finds their bundles, trusts none unchecked, and runs them.
 
-Knows nothing of HTTP or batching. Loads the newest version of each model, or the one that was asked for; versions
-are integers, compared as numbers. A bundle that is missing, altered or not what it says raises `BundleError`.
+Knows nothing of HTTP or batching. Versions are integers, compared as numbers. A bundle that is missing, altered or not
+what it says raises `BundleError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,13 @@ import numpy as np
 
 from app.runtime import Loader
 from seq2seq import bundle as bundles
-from seq2seq.bundle import Bundle, BundleError, Manifest
+from seq2seq.bundle import BundleError, Manifest
 from seq2seq.decoding import Network
 from seq2seq.problem import Problem
 from seq2seq.vocabulary import Symbols
 
 CONFIDENCE_DECIMALS = 6
+MOST_DIGITS = 9
 
 
 class Prediction(NamedTuple):
@@ -29,6 +30,14 @@ class Prediction(NamedTuple):
     written: Symbols
     value: Any
     confidence: float
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """The model that answered."""
+
+    name: str
+    version: str
 
 
 Answer = tuple[Symbols, Prediction]
@@ -45,6 +54,10 @@ class Model:
     @property
     def problem(self) -> Problem:
         return self.manifest.problem
+
+    @property
+    def reference(self) -> ModelReference:
+        return ModelReference(self.manifest.name, self.manifest.version)
 
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
@@ -76,31 +89,40 @@ class Model:
             self.network.greedy(self.problem.sample_sources(np.random.default_rng(0), n))
 
 
-Registry = Mapping[str, Model]
-"""The loaded models, each by its name."""
+def models(models_dir: Path) -> dict[str, Path]:
+    """The folder of each model."""
+    return {path.name: path for path in sorted(_visible_folders(models_dir))}
 
 
-def load(
-    models_dir: Path, loader: Loader, *, kinds: Mapping[str, str], versions: Mapping[str, int], batch_size: int
-) -> dict[str, Model]:
-    """Load every model under `models_dir`; each name in `kinds` must be there and be of that kind of problem."""
-    found = {path.name: path for path in _visible_folders(models_dir)}
-    for name in sorted({*kinds, *versions} - set(found)):
-        raise BundleError(models_dir / name, "is missing; every model that is asked for must be there")
-    directories = {name: _version(path, versions.get(name)) for name, path in sorted(found.items())}
-    return {
-        name: load_model(directory, loader, kind=kinds.get(name), batch_size=batch_size)
-        for name, directory in directories.items()
-    }
+def versions(directory: Path) -> dict[int, Path]:
+    """The folder of each version of a model."""
+    return {int(path.name): path for path in _visible_folders(directory) if is_version(path.name)}
+
+
+def choose(directory: Path, versions: Collection[int], wanted: int | None) -> int:
+    """The newest version, or the one that is wanted, which must be there."""
+    if not versions:
+        raise BundleError(directory, "holds no version; versions are folders named 1, 2, 3 and so on")
+    if wanted is not None and wanted not in versions:
+        raise BundleError(directory / str(wanted), f"is missing; there is {', '.join(map(str, sorted(versions)))}")
+    return max(versions) if wanted is None else wanted
+
+
+def is_version(name: str) -> bool:
+    """Whether a name is that of a version: 1, 2, 3 and so on."""
+    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MOST_DIGITS
 
 
 def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int) -> Model:
     """Read a bundle, check it in full, load its network and warm it up."""
-    bundle = bundles.read(directory)
-    _check_identity(bundle, kind)
-    model = Model(bundle.manifest, loader(bundle))
+    manifest = bundles.read_manifest(directory)
+    _check_identity(directory, manifest, kind)
+    bundle = bundles.check_files(directory, manifest)
+    bundles.check_proven(bundle)
     try:
+        model = Model(bundle.manifest, loader(bundle))
         bundles.check_golden(bundle, model.network)
+        bundles.check_answers(bundle, model.network)
         model.warm_up(batch_size)
     except BundleError:
         raise
@@ -109,8 +131,7 @@ def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size:
     return model
 
 
-def _check_identity(bundle: Bundle, kind: str | None) -> None:
-    manifest, path = bundle.manifest, bundle.path
+def _check_identity(path: Path, manifest: Manifest, kind: str | None) -> None:
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleError(
             path / bundles.MANIFEST,
@@ -120,21 +141,6 @@ def _check_identity(bundle: Bundle, kind: str | None) -> None:
         raise BundleError(
             path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"
         )
-
-
-def _version(directory: Path, wanted: int | None) -> Path:
-    versions = {int(path.name): path for path in _visible_folders(directory) if _is_version(path.name)}
-    if not versions:
-        raise BundleError(directory, "holds no version; versions are folders named 1, 2, 3 and so on")
-    if wanted is None:
-        return versions[max(versions)]
-    if wanted not in versions:
-        raise BundleError(directory / str(wanted), f"is missing; there is {', '.join(map(str, sorted(versions)))}")
-    return versions[wanted]
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
 def _visible_folders(directory: Path) -> Iterator[Path]:

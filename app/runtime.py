@@ -33,9 +33,18 @@ def loader(runtime: Runtime) -> Loader:
 
 
 def _onnx() -> Loader:
+    from seq2seq import onnx_runtime  # noqa: F401  so that what is missing is missed now
+
+    return load_onnx
+
+
+def load_onnx(bundle: Bundle) -> Network:
+    """A network of the bundle's ONNX files, which must agree. Raises `BundleError` where one does not fit."""
     from seq2seq import onnx_runtime
 
-    return onnx_runtime.load
+    network = onnx_runtime.load(bundle)
+    onnx_runtime.check_parts(bundle, network)
+    return network
 
 
 def _tensorflow() -> Loader:

@@ -5,18 +5,23 @@ A request's fields come from the problem that is served, by `accepted_by`; the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from app.registry import Model
+from app.registry import Model, ModelReference
 from seq2seq.problem import Problem, RuleBroken
 
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
+
+ModelName = Annotated[str, Path(description="The model's name", examples=["addition", "reversal"])]
+ModelVersion = Annotated[str, Path(description="The number of one of the model's versions", examples=["1"])]
+"""What stands in a path for a model."""
 
 
 class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str, accepted_by(problem)]
@@ -30,6 +35,11 @@ class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str,
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return self._problem.schema
+
+
+def batch_item(problem: Problem) -> JsonSchemaValue:
+    """An item of a batch: one of any other kind is taken as well, and gets an error of its own."""
+    return {"anyOf": [problem.schema, {"description": "Anything else gets an error of its own in the answer"}]}
 
 
 class RequestBody(BaseModel):
@@ -61,17 +71,6 @@ class ItemError(BaseModel):
     """An item of a batch that was refused; it fails nobody else."""
 
     error: Fault
-
-
-class ModelReference(BaseModel):
-    """The model that answered."""
-
-    name: str
-    version: str
-
-    @classmethod
-    def of(cls, model: Model) -> ModelReference:
-        return cls(name=model.manifest.name, version=model.manifest.version)
 
 
 class AddResult(BaseModel):
@@ -122,9 +121,12 @@ class NetworkDescription(BaseModel):
     parameters: int
 
 
-class ModelDescription(ModelReference):
+class ModelDescription(BaseModel):
     """A model that is served: what it accepts, what it is, and how well it was found to do."""
 
+    name: str
+    version: str
+    versions: list[str] = Field(description="All versions that are served; `?version=` asks for one")
     problem: dict[str, Any] = Field(description="The problem that it was trained on")
     limits: dict[str, Any] = Field(description="What it accepts, as JSON Schema")
     vocabularies: dict[str, Any] = Field(description="Every symbol that it reads and writes, in the order of their ids")
@@ -134,8 +136,14 @@ class ModelDescription(ModelReference):
     agreement: dict[str, Any] = Field(description="How closely its ONNX graphs agree with Keras")
 
     @classmethod
-    def of(cls, model: Model) -> ModelDescription:
-        return cls.model_validate({**model.manifest.as_data(), "limits": model.problem.schema})
+    def of(cls, model: Model, versions: Iterable[int]) -> ModelDescription:
+        return cls.model_validate(
+            {
+                **model.manifest.as_data(),
+                "versions": [str(version) for version in sorted(versions)],
+                "limits": model.problem.schema,
+            }
+        )
 
 
 class ModelList(BaseModel):

@@ -6,10 +6,20 @@ Made when an app is made, never at import.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -18,6 +28,27 @@ PREFIX = "APP_"
 
 class WrongSetting(Exception):
     """A setting whose value cannot be used. The message names it and says what is wrong."""
+
+
+class Canary(BaseModel):
+    """A version that gets a share of the requests which name none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: PositiveInt
+    share: float = Field(ge=0, le=1)
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.\-]*://[^/?#@*\s]+", value):
+        raise ValueError("an origin is scheme and host, and a port where there is one, such as https://example.com")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", value.lower()):
+        raise ValueError("a host is a name or an address without a port, such as example.com or *.example.com")
+    return value.lower()
 
 
 class Settings(BaseSettings):
@@ -29,6 +60,13 @@ class Settings(BaseSettings):
     versions: dict[str, PositiveInt] = Field(
         default={}, description='Versions to serve instead of the newest, as JSON: {"addition": 1}'
     )
+    canaries: dict[str, Canary] = Field(
+        default={},
+        description='Versions that get a share of the requests, as JSON: {"addition": {"version": 2, "share": 0.1}}',
+    )
+    watch_s: NonNegativeFloat = Field(
+        default=5.0, description="Seconds between looks for versions that were dropped in; 0 for never"
+    )
     runtime: Literal["onnx", "tensorflow"] = Field(
         default="onnx", description="What runs the networks: onnx, or tensorflow where it is installed"
     )
@@ -38,10 +76,41 @@ class Settings(BaseSettings):
     max_batch_size: PositiveInt = Field(default=64, description="Most requests that a network answers in one run")
     max_body_bytes: PositiveInt = Field(default=64 * 1024, description="Largest body of a single request")
     max_batch_body_bytes: PositiveInt = Field(default=1024 * 1024, description="Largest body of a batch request")
+    max_queue: PositiveInt = Field(
+        default=1024, description="Most items that wait for a model; requests that come then are answered 429"
+    )
+    deadline_s: PositiveFloat = Field(
+        default=10.0, description="Seconds that a request may take, 504 past it; X-Timeout-Ms may shorten it"
+    )
+    read_timeout_s: PositiveFloat = Field(
+        default=20.0, description="Seconds in which a request must have come whole, 408 past it, or a client read on"
+    )
+    idle_timeout_s: PositiveInt = Field(default=75, description="Seconds that a connection is kept between requests")
+    drain_s: NonNegativeFloat = Field(
+        default=2.0, description="Seconds that the service goes on after SIGTERM, no longer ready, before it stops"
+    )
+    stop_timeout_s: PositiveInt = Field(default=20, description="Seconds that requests in flight then have to finish")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Least severe messages to log: critical, error, warning, info or debug"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How a line of the log looks: console, or json for what collects logs"
+    )
     access_log: bool = Field(default=False, description="Whether to log a line for every request")
+    tracing: bool = Field(
+        default=False, description="Whether to send OpenTelemetry traces, as the `OTEL_*` variables say"
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="File of the API keys that are asked for on every route but health; none for no keys"
+    )
+    allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
+        default=[], description='Hosts that requests may be for, as JSON: ["*.example.com"]; empty for any'
+    )
+    cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        default=[], description='Origins whose pages may ask from a browser, as JSON: ["https://example.com"]; or ["*"]'
+    )
+    docs: bool = Field(default=True, description="Whether to serve /docs and /openapi.json")
+    metrics: bool = Field(default=True, description="Whether to serve /metrics")
 
 
 def load() -> Settings:
@@ -67,6 +136,8 @@ def option(name: str) -> str:
 def default(name: str) -> str:
     """A setting's default as it would be written in the environment."""
     value = Settings.model_fields[name].default
+    if value is None:
+        return "none"
     return str(value) if isinstance(value, str | Path) else json.dumps(value)
 
 
@@ -82,4 +153,4 @@ def table() -> str:
 def _complaint(error: Any) -> str:
     name = str(error["loc"][0])
     place = "".join(f"[{part}]" for part in error["loc"][1:])
-    return f"{variable(name)}{place} is {error['input']!r:.60}: {error['msg']}"
+    return f"{variable(name)}{place} is {error['input']!r:.60}: {error['msg'].removeprefix('Value error, ')}"

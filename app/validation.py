@@ -35,11 +35,19 @@ JSON_TYPES = {
     float: "a number",
     type(None): "null",
 }
+WANTED = {
+    "bool_type": "a boolean",
+    "dict_type": "an object",
+    "int_type": "an integer",
+    "list_type": "a list",
+    "string_type": "text",
+}
+"""pydantic's type of error → what it wants a value to be."""
 
 
-def faults(error: ValidationError, schema: type[BaseModel], body: bytes) -> list[Fault]:
-    """A fault for each thing that pydantic found wrong with a body."""
-    return [_fault(detail, schema, body) for detail in error.errors(include_url=False)]
+def faults(error: ValidationError, schema: type[BaseModel], body: bytes, most: int) -> list[Fault]:
+    """A fault for each thing that pydantic found wrong with a body, up to so many: a body may have 100,000 of them."""
+    return [_fault(detail, schema, body) for detail in error.errors(include_url=False)[:most]]
 
 
 def repeated_field(schema: type[BaseModel], body: bytes) -> Fault | None:
@@ -73,24 +81,33 @@ def _pointer(places: tuple[int | str, ...]) -> str:
 
 def _describe(error: ErrorDetails, right: str, body: bytes) -> str:
     """An error of one of the kinds that the schemas here can give; `right` is the shape of a right body."""
-    name = f'"{clipped(str(error["loc"][-1]), 40)}"' if error["loc"] else "the body"
+    name = _name(error["loc"])
     context = error.get("ctx", {})
     match error["type"]:
         case "json_invalid":
             return _describe_json(context["error"], right, body)
         case "model_type":
-            return f"the body is {_kind(error['input'])}; send {right}"
+            return f"{name} is {_kind(error['input'])}; send {right}"
         case "missing":
             return f"the field {name} is missing; send {right}"
         case "extra_forbidden":
             return f"the field {name} is unknown; send {right}"
-        case "list_type":
-            return f"{name} is {_kind(error['input'])}; it must be a list"
+        case type_ if type_ in WANTED:
+            return f"{name} is {_kind(error['input'])}; it must be {WANTED[type_]}"
         case "too_short":
             return f"{name} is empty; at least {context['min_length']} item is needed"
         case "too_long":
             return f"{name} holds {context['actual_length']} items; at most {context['max_length']} are allowed"
     return clipped(f"{name}: {error['msg']}")
+
+
+def _name(places: tuple[int | str, ...]) -> str:
+    match places:
+        case ():
+            return "the body"
+        case (*_, int(index)):
+            return f"item {index}"
+    return f'"{clipped(str(places[-1]), 40)}"'
 
 
 def _describe_json(reason: str, right: str, body: bytes) -> str:
@@ -107,8 +124,10 @@ def _describe_json(reason: str, right: str, body: bytes) -> str:
 
 
 def _shape(schema: type[BaseModel]) -> str:
-    """What a right body looks like: an example where the fields have one, else their names."""
-    fields = schema.model_fields
+    """What a right body looks like: an example where the fields that it must have have one, else their names."""
+    fields = {name: field for name, field in schema.model_fields.items() if field.is_required()}
+    if not fields:
+        return "an object"
     if all(field.examples for field in fields.values()):
         example = {name: field.examples[0] for name, field in fields.items() if field.examples}
         return clipped(f"an object such as {json.dumps(example)}")

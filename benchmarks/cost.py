@@ -120,8 +120,6 @@ class _Service:
 
     def __init__(self, route: Route, models_dir: Path, predictor: type[Predictor]):
         settings = Settings(models_dir=models_dir)
-        served = app.main.load_registry(settings)
-        self.model = served[workload.MODELS[route]]
         self.values = [question.value for question in workload.questions(models_dir, route, TOGETHER)]
         field = workload.FIELDS[route][0]
         self.bodies = [to_json({field: value}) for value in self.values]
@@ -129,9 +127,10 @@ class _Service:
         usual = getattr(app.main, "Predictor")  # noqa: B009
         setattr(app.main, "Predictor", predictor)  # noqa: B010  as the floor's command does it
         try:
-            self._app = app.main.create_app(settings, served)
+            self._app = app.main.create_app(settings)
         finally:
             setattr(app.main, "Predictor", usual)  # noqa: B010
+        self.model = self._app.state.repository[workload.MODELS[route]].pick().model
         self._loop = uvloop.new_event_loop()
 
     def respond(self, n: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,3 +11,17 @@ import pytest
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     needs_keras = collection_path.suffix == ".py" and "pytestmark = pytest.mark.training" in collection_path.read_text()
     return True if needs_keras and "not training" in config.option.markexpr else None
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line of figures, whatever is captured."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    writer = request.config.get_terminal_writer()
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            writer.line()
+            writer.line(f"  {line}")
+
+    return say

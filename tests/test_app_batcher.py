@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 
 import pytest
 
-from app.batcher import Batcher, BatchFailed
+from app.batcher import Batcher, BatchFailed, DeadlinePassed, QueueFull
 
 
 class Doubler:
@@ -157,6 +158,43 @@ def test_batch_of_cancelled_waiters_does_not_run() -> None:
         assert await batcher.submit(2) == 4
 
     assert run(scenario) == [[2]]
+
+
+def test_no_more_wait_than_may() -> None:
+    async def play() -> None:
+        batcher = Batcher(Doubler(), 10, max_waiting=2)
+        batcher.admit()
+        waiting = [batcher.submit(item) for item in (1, 2)]
+        with pytest.raises(QueueFull):
+            batcher.admit()
+        assert await asyncio.gather(*waiting) == [2, 4]
+        batcher.admit()
+
+    asyncio.run(play())
+
+
+def test_late_item_is_not_run_and_costs_nobody_else() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        now = asyncio.get_running_loop().time()
+        late, early, timeless = batcher.submit(1, now - 1), batcher.submit(2, now + 60), batcher.submit(3)
+        with pytest.raises(DeadlinePassed):
+            await late
+        assert [await early, await timeless] == [4, 6]
+
+    assert run(scenario) == [[2, 3]]
+
+
+def test_oldest_is_who_came_first() -> None:
+    async def play() -> None:
+        batcher = Batcher(Doubler(), 10)
+        assert batcher.oldest() == inf
+        before = asyncio.get_running_loop().time()
+        futures = [batcher.submit(item) for item in (1, 2)]
+        assert before <= batcher.oldest() <= asyncio.get_running_loop().time()
+        await asyncio.gather(*futures)
+        assert batcher.oldest() == inf
+
+    asyncio.run(play())
 
 
 def test_serves_one_loop_after_another() -> None:

@@ -1,4 +1,4 @@
-"""How a body is read: message by message, as a server hands it over."""
+"""How a body is read, message by message as a server hands it over, and how long a request may take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.errors import ProblemError
-from app.json_route import read_body
+from app.json_route import read_body, seconds_granted
 
 
 def read(*messages: Message, declared: int | str | None = None, limit: int = 10) -> tuple[bytes, int]:
@@ -60,3 +60,16 @@ def test_too_large_is_noticed_whatever_was_declared(declared: int | str | None) 
 def test_client_that_leaves() -> None:
     with pytest.raises(ClientDisconnect):
         read(part(b"123", more=True), {"type": "http.disconnect"})
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, 10.0), (b"0", 0.0), (b"250", 0.25), (b"99999999", 10.0)])
+def test_time_can_only_be_shortened(given: bytes | None, seconds: float) -> None:
+    assert seconds_granted({} if given is None else {b"x-timeout-ms": given}, 10.0) == seconds
+
+
+@pytest.mark.parametrize("given", [b"", b"-1", b"1.5", b"soon", b"9" * 13, "\u0663".encode()])
+def test_time_is_a_number(given: bytes) -> None:
+    with pytest.raises(ProblemError) as caught:
+        seconds_granted({b"x-timeout-ms": given}, 10.0)
+    assert caught.value.status == 400
+    assert "X-Timeout-Ms" in caught.value.detail

@@ -131,6 +131,15 @@ def test_wrong_setting_is_refused(environment: dict[str, str], refusal: Refusal)
     assert refusal("--workers", "1", "--log-level", "loud").startswith("APP_LOG_LEVEL is 'loud': ")
 
 
+@pytest.mark.parametrize("content", [None, "", "ci:no hash"])
+def test_unusable_file_of_keys_is_refused(bundles: Path, refusal: Refusal, content: str | None) -> None:
+    path = bundles.parent / "keys"
+    if content is not None:
+        path.write_text(content)
+    assert refusal("--api-keys-file", str(path)).startswith(f"APP_API_KEYS_FILE: {path} ")
+    assert refusal("--api-keys-file", "").startswith("APP_API_KEYS_FILE: . cannot be read")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:

@@ -1,17 +1,20 @@
-"""How a response is written: head and body at once, and nothing held back for long."""
+"""A connection: how a response is written, and what becomes of clients that are slow, gone or out of order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from threading import Thread
 
 import pytest
 import uvicorn
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.protocol import HttpProtocol, OneWrite
+from app.middleware import CLIENT_GONE
+from app.protocol import MOST_HEAD_BYTES, HttpProtocol, OneWrite, http_protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -84,12 +87,14 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
 
 
-def converse(play: Callable[[int], Awaitable[None]]) -> None:
-    """Serve the application on a free port while `play` is given it."""
+def converse(
+    play: Callable[[int], Awaitable[None]], protocol: type[HttpProtocol] = HttpProtocol, served: ASGIApp = application
+) -> None:
+    """Serve an application on a free port while `play` is given it."""
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_level="critical", ws="none")
+            config = uvicorn.Config(served, http=protocol, lifespan="off", log_level="critical", ws="none")
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -141,6 +146,18 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     converse(play)
 
 
+def test_very_many_pipelined_requests_are_no_large_head() -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        many = 3 * MOST_HEAD_BYTES // len(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
+        writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n" * many)
+        for _ in range(many):
+            assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    converse(play)
+
+
 def test_client_that_waits_to_be_invited() -> None:
     async def play(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -158,7 +175,165 @@ def test_what_is_no_http_is_answered_and_closed() -> None:
     async def play(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"nonsense\r\n\r\n")
-        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        assert_problem(await reader.read(), 400)
         writer.close()
 
     converse(play)
+
+
+def assert_problem(answer: bytes, status: int) -> None:
+    """The last answer of a connection."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode("ascii"))
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"x-request-id: {problem['request_id']}".encode("ascii") in head
+
+
+HASTY = http_protocol(0.2, lambda: False)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"P",
+        b"POST /a HTTP/1.1\r\nhost: te",
+        b"POST /a HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nabc",
+        b"POST /a HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ],
+)
+def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        assert_problem(await reader.read(), 408)
+        writer.close()
+
+    converse(play, HASTY)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"])
+def test_client_that_asks_nothing_is_let_go(sent: bytes) -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+
+    converse(play, HASTY)
+
+
+def test_drip_of_bytes_gains_no_time() -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = asyncio.create_task(reader.read())
+        writer.write(b"GET /a HTTP/1.1\r\nhost: ")
+        while not answer.done():
+            writer.write(b"a")
+            await asyncio.wait([answer], timeout=0.02)
+        assert_problem(answer.result(), 408)
+        writer.close()
+
+    converse(play, HASTY)
+
+
+def test_request_that_was_answered_before_it_came_whole_gets_no_second_answer() -> None:
+    async def hasty(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /a HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nabc")
+        assert (await reader.read()).count(b"HTTP/1.1") == 1
+        writer.close()
+
+    converse(play, HASTY, hasty)
+
+
+def test_second_request_has_its_own_time() -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\nGET /b HTTP/1.1\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
+        assert_problem(await reader.read(), 408)
+        writer.close()
+
+    converse(play, HASTY)
+
+
+def test_endless_head_is_refused() -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = asyncio.create_task(reader.read())
+        writer.write(b"GET /a HTTP/1.1\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not answer.done() and sent < 100 * MOST_HEAD_BYTES:
+                writer.write(b"name: " + b"a" * 10_000 + b"\r\n")
+                sent += 10_000
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):  # its end may be lost, since it comes before all was read
+            assert_problem(await answer, 431)
+        assert sent < 100 * MOST_HEAD_BYTES
+        writer.close()
+
+    converse(play)
+
+
+def test_answer_that_nobody_reads_is_given_up() -> None:
+    ends: asyncio.Queue[str] = asyncio.Queue()
+
+    async def endless(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"a" * 1_000_000, "more_body": True})
+        except asyncio.CancelledError as cancelled:
+            ends.put_nowait(cancelled.args[0])
+
+    async def play(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert await asyncio.wait_for(ends.get(), 10) == CLIENT_GONE
+        writer.close()
+
+    converse(play, HASTY, endless)
+
+
+def test_request_of_a_client_that_left_is_cancelled() -> None:
+    events: asyncio.Queue[str] = asyncio.Queue()
+
+    async def waiting(_: Scope, __: Receive, ___: Send) -> None:
+        events.put_nowait("begun")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            events.put_nowait(cancelled.args[0])
+
+    async def play(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert await asyncio.wait_for(events.get(), 10) == "begun"
+        writer.close()
+        assert await asyncio.wait_for(events.get(), 10) == CLIENT_GONE
+
+    converse(play, served=waiting)
+
+
+def test_answers_ask_to_connect_anew_while_the_service_drains() -> None:
+    async def play(port: int) -> None:
+        for is_draining, connection in ((False, b""), (True, b"connection: close\r\n")):
+            drains.clear()
+            drains.extend([True] * is_draining)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert (b"connection: close\r\n" in head) == bool(connection)
+            writer.close()
+
+    drains: list[bool] = []
+    converse(play, http_protocol(20.0, lambda: bool(drains)))

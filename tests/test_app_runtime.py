@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,26 @@ import pytest
 
 from app import runtime
 from app.runtime import RuntimeMissing
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError, Family, NetworkSpec
 from seq2seq.problem import Problem
 
+MODELS = Path(__file__).parent.parent / "models"
+
 
 def test_onnx_is_run_as_everywhere() -> None:
-    assert runtime.loader("onnx") is onnx_runtime.load
+    assert runtime.loader("onnx") is runtime.load_onnx
+
+
+def test_onnx_graphs_that_differ_are_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "addition" / "1"
+    shutil.copytree(MODELS / "addition" / "1", directory)
+    runtime.load_onnx(bundle.read(directory))
+    content = (directory / "encoder.onnx").read_bytes()
+    (directory / "encoder.onnx").write_bytes(content[:4_000] + bytes(1_000) + content[5_000:])
+    bundle.seal(directory, bundle.read_manifest(directory))
+    with pytest.raises(BundleError, match=r"greedy\.onnx: does not answer as encoder\.onnx with decoder\.onnx does"):
+        runtime.load_onnx(bundle.read(directory))
 
 
 def test_tensorflow_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +98,7 @@ def test_keras_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.training
 @pytest.mark.parametrize("name", ["addition", "reversal"])
 def test_both_runtimes_answer_alike_on_what_ships(name: str) -> None:
-    shipped = bundle.read(Path(__file__).parent.parent / "models" / name / "1")
+    shipped = bundle.read(MODELS / name / "1")
     sources = shipped.manifest.problem.sample_sources(np.random.default_rng(3), 2_000)
     onnx, keras = (runtime.loader(kind)(shipped).greedy(sources) for kind in ("onnx", "tensorflow"))
     assert (onnx.ids == keras.ids).all()

@@ -37,6 +37,16 @@ def test_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         ("APP_RUNTIME", "torch", "APP_RUNTIME is 'torch': Input should be 'onnx' or 'tensorflow'"),
         ("APP_VERSIONS", '{"addition": "x"}', "APP_VERSIONS[addition] is 'x'"),
         ("APP_VERSIONS", "addition=1", "versions"),
+        ("APP_DOCS", "maybe", "APP_DOCS is 'maybe'"),
+        ("APP_CORS_ORIGINS", "https://a.example", "cors_origins"),
+        ("APP_CORS_ORIGINS", '["https://a.example/"]', "APP_CORS_ORIGINS[0] is 'https://a.example/': an origin is"),
+        ("APP_CORS_ORIGINS", '["https://a.example", "b.example"]', "APP_CORS_ORIGINS[1] is 'b.example': an origin is"),
+        ("APP_CORS_ORIGINS", '["null"]', "APP_CORS_ORIGINS[0] is 'null': an origin is"),
+        ("APP_CORS_ORIGINS", '["https://*.example"]', "an origin is scheme and host"),
+        ("APP_ALLOWED_HOSTS", '["a.example:8000"]', "APP_ALLOWED_HOSTS[0] is 'a.example:8000': a host is"),
+        ("APP_ALLOWED_HOSTS", '["*"]', "a host is a name or an address"),
+        ("APP_ALLOWED_HOSTS", '["a.*.example"]', "a host is a name or an address"),
+        ("APP_ALLOWED_HOSTS", '["https://a.example"]', "a host is a name or an address"),
     ],
 )
 def test_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, complaint: str) -> None:
@@ -50,3 +60,15 @@ def test_table_lists_every_setting() -> None:
     lines = settings.table().splitlines()
     assert len(lines) == 2 + len(Settings.model_fields)
     assert "| `APP_PORT` | `--port` | `8000` | Port to listen on; 0 for any that is free |" in lines
+
+
+def test_hosts_are_compared_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_ALLOWED_HOSTS", '["A.Example", "*.B.Example", "[::1]"]')
+    assert settings.load().allowed_hosts == ["a.example", "*.b.example", "[::1]"]
+
+
+def test_nothing_is_asked_for_by_default() -> None:
+    loaded = settings.load()
+    assert (loaded.api_keys_file, loaded.allowed_hosts, loaded.cors_origins) == (None, [], [])
+    assert (loaded.docs, loaded.metrics) == (True, True)
+    assert settings.default("api_keys_file") == "none"

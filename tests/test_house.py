@@ -1,6 +1,7 @@
 """The house itself: which way imports run, and that the README and pyproject.toml say what is so."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -32,10 +33,15 @@ def test_imports_run_one_way() -> None:
     assert not {"app", "fastapi", "pydantic"} & imported("training")
 
 
+UNASKED = ("app.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "asgiref", "pythonjsonlogger")
+"""What is loaded only where a setting asks for it."""
+
+
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
         ("import app.main; app.main.create_app()", ("keras", "tensorflow", "training", "matplotlib", "onnx")),
+        ("import app.main; app.main.create_app()", UNASKED),
         ("import app.__main__", ("keras", "tensorflow", "training")),
         ("import seq2seq.bundle, seq2seq.problems.addition", ("onnxruntime", "keras", "fastapi", "app", "training")),
         ("import training.__main__", ("keras", "tensorflow", "matplotlib", "fastapi", "app")),
@@ -71,3 +77,33 @@ def test_the_readme_names_every_module() -> None:
 def test_the_service_has_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == main.VERSION
+
+
+UNPICKLING = re.compile(
+    r"\b(pickle|cPickle|dill|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True|safe_mode\s*=\s*False"
+)
+
+
+@pytest.mark.parametrize("package", ["seq2seq", "training", "app"])
+def test_nothing_is_unpickled(package: str) -> None:
+    paths = list((ROOT / package).rglob("*.py"))
+    assert paths
+    assert [path.name for path in paths if UNPICKLING.search(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_every_requirement_is_pinned_by_hash(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    requirements = re.split(r"\n(?=\S)", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9.-]+==\S+", requirement), requirement
+        assert "--hash=sha256:" in requirement, requirement
+
+
+def test_the_base_image_is_pinned_by_digest() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (base,) = re.findall(r"^ARG BASE=(.+)$", text, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) <= {"${BASE}", *stages}

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from app.main import create_app
+from app.protocol import HttpProtocol
 from app.settings import Settings
 
 Address = tuple[str, int]
@@ -24,7 +25,8 @@ JSON = {"Content-Type": "application/json"}
 def address() -> Iterator[Address]:
     """Where a server answers, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(create_app(Settings(), fakes.models()), lifespan="on", ws="none", log_config=None)
+        app = create_app(Settings(), fakes.models())
+        config = uvicorn.Config(app, http=HttpProtocol, lifespan="on", ws="none", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

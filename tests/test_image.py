@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,9 @@ import pytest
 
 pytestmark = pytest.mark.image
 
-BASE = os.environ.get("BASE", "python:3.13-slim")
+ROOT = Path(__file__).parent.parent
+(PINNED,) = re.findall(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+BASE = os.environ.get("BASE", PINNED)
 STARTED_WITHIN = 60.0
 STOPPED_WITHIN = 20.0
 MOST_BYTES_OVER_BASE = 220_000_000
@@ -45,6 +48,10 @@ for folder, folders, files in os.walk("/"):
     paths = (os.path.join(folder, name) for name in (".", *files))
     writable += [path for path in paths if os.access(path, os.W_OK) and not os.path.islink(path)]
 print(json.dumps(writable))
+"""
+INSTALLED = """
+import importlib.metadata, json
+print(json.dumps([[part.metadata["Name"], part.version] for part in importlib.metadata.distributions()]))
 """
 IMPORTABLE = """
 import importlib.util, json
@@ -140,7 +147,7 @@ def engine() -> Engine:
 def image() -> str:
     if name := os.environ.get("IMAGE"):
         return name
-    subprocess.run(["make", "image"], cwd=Path(__file__).parent.parent, check=True)
+    subprocess.run(["make", "image"], cwd=ROOT, check=True)
     return "sequences-to-service"
 
 
@@ -188,6 +195,15 @@ def test_it_says_what_it_is(engine: Engine, image: str) -> None:
     labels = engine.inspect(image)["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == "sequences-to-service"
     assert labels["org.opencontainers.image.version"] not in ("", "unknown")
+    assert labels["org.opencontainers.image.base.name"] == BASE
+
+
+def test_its_bill_of_materials_lists_what_is_installed(container: Container) -> None:
+    bill = json.loads(container.exec("cat", "/usr/share/sbom/sequences-to-service.cdx.json"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "sequences-to-service"
+    listed = {(part["name"], part["version"]) for part in bill["components"]}
+    assert listed == {(name, version) for name, version in container.tells(INSTALLED)}
 
 
 def test_it_stops_on_sigterm(engine: Engine, image: str) -> None:

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.errors import documented
-from app.json_route import json_route
-from app.predictor import Predictor
-from app.registry import Answer
+from app.json_route import Limits, Version, json_route
+from app.registry import Answer, ModelReference
+from app.repository import Served
 from app.schemas import (
     MOST_ITEMS,
     AddBatchResponse,
@@ -17,20 +17,20 @@ from app.schemas import (
     AddResult,
     Fault,
     ItemError,
-    ModelReference,
     RequestBody,
     accepted_by,
+    batch_item,
     exemplified,
 )
 from seq2seq.problem import RuleBroken
 
-ERRORS = documented(413, 415, 422, 500)
+ERRORS = documented(400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 
-def routers(predictor: Predictor, max_body_bytes: int, max_batch_body_bytes: int) -> list[APIRouter]:
-    """The routes that have `predictor` add."""
-    problem, reference = predictor.model.problem, ModelReference.of(predictor.model)
-    golden = predictor.model.examples
+def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
+    """The routes that have a version of a model add."""
+    model = served.pick().model
+    problem, golden = model.problem, model.examples
     samples = [expression for expression, _ in golden]
 
     class AddRequest(RequestBody):
@@ -43,22 +43,24 @@ def routers(predictor: Predictor, max_body_bytes: int, max_batch_body_bytes: int
                 min_length=1,
                 max_length=MOST_ITEMS,
                 examples=[samples],
-                json_schema_extra={"items": problem.schema},
+                json_schema_extra={"items": batch_item(problem)},
             ),
         ]
 
-    single = APIRouter(route_class=json_route(max_body_bytes), tags=["addition"])
-    batch = APIRouter(route_class=json_route(max_batch_body_bytes), tags=["addition"])
+    single = APIRouter(route_class=json_route(limits), tags=["addition"])
+    batch = APIRouter(route_class=json_route(batch_limits), tags=["addition"])
 
-    @single.post("/add", responses=ERRORS | exemplified([_response(answer, reference) for answer in golden]))
-    async def add(body: AddRequest) -> AddResponse:
+    @single.post("/add", responses=ERRORS | exemplified([_response(answer, model.reference) for answer in golden]))
+    async def add(body: AddRequest, version: Version = None) -> AddResponse:
         """Have the model add the terms of an expression."""
-        return _response((body.expression, await predictor.predict(body.expression)), reference)
+        predictor = served.pick(version)
+        return _response((body.expression, await predictor.predict(body.expression)), predictor.reference)
 
-    @batch.post("/add/batch", responses=ERRORS | exemplified([_batch_response(golden, reference)]))
-    async def add_batch(body: AddBatchRequest) -> AddBatchResponse:
+    @batch.post("/add/batch", responses=ERRORS | exemplified([_batch_response(golden, model.reference)]))
+    async def add_batch(body: AddBatchRequest, version: Version = None) -> AddBatchResponse:
         """Have the model add each of many expressions; one that is refused carries its own error."""
-        return _batch_response(await predictor.predict_each(body.expressions), reference)
+        predictor = served.pick(version)
+        return _batch_response(await predictor.predict_each(body.expressions), predictor.reference)
 
     return [single, batch]
 

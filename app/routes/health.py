@@ -1,27 +1,48 @@
 """`GET /health/live` and `GET /health/ready`: whether the process works, and whether to send it requests."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 
 from fastapi import APIRouter
 
 from app.errors import ProblemError, documented
+from app.lifecycle import Lifecycle, Phase
+from app.repository import Repository
 from app.schemas import Health
 
+STUCK_S = 30.0
+"""How long a request may wait for its turn before the process is held to be stuck, which no load explains."""
 
-def router(is_ready: Callable[[], bool]) -> APIRouter:
-    """The routes that say how the service is."""
+
+def require_live(repository: Repository) -> None:
+    """Raise 503 where a request waits for ever."""
+    predictors = [predictor for served in repository.values() for predictor in served.predictors.values()]
+    if any(predictor.is_stuck(STUCK_S) for predictor in predictors):
+        raise ProblemError(503, f"A request has waited for its turn for more than {STUCK_S:g} s.")
+
+
+def require_ready(lifecycle: Lifecycle, repository: Repository, required: Collection[str]) -> None:
+    """Raise 503 unless every model is loaded and requests are welcome."""
+    if lifecycle.phase is not Phase.READY:
+        raise ProblemError(503, f"The service is {lifecycle.phase.value}; try another instance, or again shortly.")
+    for name in required:
+        if not (name in repository and repository[name].predictors):
+            raise ProblemError(503, f"No version of {name} is loaded; try another instance, or again shortly.")
+
+
+def router(lifecycle: Lifecycle, repository: Repository, required: Collection[str]) -> APIRouter:
+    """The routes that say how the service is, which needs the `required` models."""
     router = APIRouter(prefix="/health", tags=["health"])
 
-    @router.get("/live", responses=documented(500))
+    @router.get("/live", responses=documented(500, 503))
     async def live() -> Health:
-        """Say that the process answers."""
+        """Say that the process works: it answers, and no request waits for ever."""
+        require_live(repository)
         return Health(status="live")
 
     @router.get("/ready", responses=documented(500, 503))
     async def ready() -> Health:
         """Say whether every model is loaded and requests are welcome."""
-        if not is_ready():
-            raise ProblemError(503, "The service is starting or stopping; try again shortly.")
+        require_ready(lifecycle, repository, required)
         return Health(status="ready")
 
     return router

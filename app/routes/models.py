@@ -2,26 +2,39 @@
 
 from fastapi import APIRouter
 
-from app.errors import ProblemError, documented
-from app.registry import Registry
-from app.schemas import ModelDescription, ModelList, clipped
+from app.errors import documented
+from app.json_route import Version
+from app.repository import Repository
+from app.schemas import ModelDescription, ModelList, ModelName
+
+LINKS = {
+    "model": {
+        "operationId": "describe_model_models__name__get",
+        "parameters": {
+            "path.name": "$response.body#/models/0/name",
+            "query.version": "$response.body#/models/0/versions/0",
+        },
+    }
+}
+"""Where the answer leads."""
 
 
-def router(registry: Registry) -> APIRouter:
-    """The routes that describe the models of `registry`."""
-    described = {name: ModelDescription.of(model) for name, model in registry.items()}
+def router(repository: Repository) -> APIRouter:
+    """The routes that describe the models of `repository`."""
     router = APIRouter(tags=["models"])
 
-    @router.get("/models", responses=documented(500))
-    async def list_models() -> ModelList:
-        """Describe every model that is served."""
-        return ModelList(models=list(described.values()))
+    def describe(name: str, version: str | None = None) -> ModelDescription:
+        served = repository[name]
+        return ModelDescription.of(served.pick(version).model, served.predictors)
 
-    @router.get("/models/{name}", responses=documented(404, 500))
-    async def describe_model(name: str) -> ModelDescription:
+    @router.get("/models", responses={200: {"links": LINKS}, **documented(500)})
+    async def list_models() -> ModelList:
+        """Describe every model that is served, by the version that answers."""
+        return ModelList(models=[describe(name) for name in sorted(repository) if repository[name].predictors])
+
+    @router.get("/models/{name}", responses=documented(404, 500, 503))
+    async def describe_model(name: ModelName, version: Version = None) -> ModelDescription:
         """Describe one model that is served."""
-        if name not in described:
-            raise ProblemError(404, f"There is no model {clipped(name, 60)}; there are {', '.join(described)}.")
-        return described[name]
+        return describe(name, version)
 
     return router

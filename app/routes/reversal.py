@@ -7,30 +7,30 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.errors import documented
-from app.json_route import json_route
-from app.predictor import Predictor
-from app.registry import Answer
+from app.json_route import Limits, Version, json_route
+from app.registry import Answer, ModelReference
+from app.repository import Served
 from app.schemas import (
     MOST_ITEMS,
     Fault,
     ItemError,
-    ModelReference,
     RequestBody,
     ReverseBatchResponse,
     ReverseResponse,
     ReverseResult,
     accepted_by,
+    batch_item,
     exemplified,
 )
 from seq2seq.problem import RuleBroken
 
-ERRORS = documented(413, 415, 422, 500)
+ERRORS = documented(400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 
-def routers(predictor: Predictor, max_body_bytes: int, max_batch_body_bytes: int) -> list[APIRouter]:
-    """The routes that have `predictor` reverse."""
-    problem, reference = predictor.model.problem, ModelReference.of(predictor.model)
-    golden = predictor.model.examples
+def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
+    """The routes that have a version of a model reverse."""
+    model = served.pick().model
+    problem, golden = model.problem, model.examples
     samples = [sequence for sequence, _ in golden]
 
     class ReverseRequest(RequestBody):
@@ -43,22 +43,24 @@ def routers(predictor: Predictor, max_body_bytes: int, max_batch_body_bytes: int
                 min_length=1,
                 max_length=MOST_ITEMS,
                 examples=[samples],
-                json_schema_extra={"items": problem.schema},
+                json_schema_extra={"items": batch_item(problem)},
             ),
         ]
 
-    single = APIRouter(route_class=json_route(max_body_bytes), tags=["reversal"])
-    batch = APIRouter(route_class=json_route(max_batch_body_bytes), tags=["reversal"])
+    single = APIRouter(route_class=json_route(limits), tags=["reversal"])
+    batch = APIRouter(route_class=json_route(batch_limits), tags=["reversal"])
 
-    @single.post("/reverse", responses=ERRORS | exemplified([_response(answer, reference) for answer in golden]))
-    async def reverse(body: ReverseRequest) -> ReverseResponse:
+    @single.post("/reverse", responses=ERRORS | exemplified([_response(answer, model.reference) for answer in golden]))
+    async def reverse(body: ReverseRequest, version: Version = None) -> ReverseResponse:
         """Have the model reverse the first items of a sequence."""
-        return _response((body.sequence, await predictor.predict(body.sequence)), reference)
+        predictor = served.pick(version)
+        return _response((body.sequence, await predictor.predict(body.sequence)), predictor.reference)
 
-    @batch.post("/reverse/batch", responses=ERRORS | exemplified([_batch_response(golden, reference)]))
-    async def reverse_batch(body: ReverseBatchRequest) -> ReverseBatchResponse:
+    @batch.post("/reverse/batch", responses=ERRORS | exemplified([_batch_response(golden, model.reference)]))
+    async def reverse_batch(body: ReverseBatchRequest, version: Version = None) -> ReverseBatchResponse:
         """Have the model reverse each of many sequences; one that is refused carries its own error."""
-        return _batch_response(await predictor.predict_each(body.sequences), reference)
+        predictor = served.pick(version)
+        return _batch_response(await predictor.predict_each(body.sequences), predictor.reference)
 
     return [single, batch]
 

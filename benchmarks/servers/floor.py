@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from math import inf
 
 import app.main
 from app.__main__ import main
+from app.measures import ModelMeasures
 from app.predictor import Predictor
 from app.registry import Answer, Model, Prediction
 from seq2seq.problem import RuleBroken
@@ -19,8 +21,10 @@ from seq2seq.vocabulary import Symbols
 class Constant(Predictor):
     """Gives the first golden example's answer to everything, at once."""
 
-    def __init__(self, model: Model, max_batch_size: int):
-        super().__init__(model, max_batch_size)
+    def __init__(
+        self, model: Model, max_batch_size: int, max_queue: float = inf, measures: ModelMeasures | None = None
+    ):
+        super().__init__(model, max_batch_size, max_queue, measures)
         self._constant = model.examples[0][1]
 
     async def predict(self, source: Symbols) -> Prediction:  # noqa: ARG002
@@ -31,8 +35,6 @@ class Constant(Predictor):
         return [source if isinstance(source, RuleBroken) else (source, self._constant) for source in sources]
 
 
-if __name__ in ("__main__", "__mp_main__"):  # the latter is what a worker process calls it
-    setattr(app.main, "Predictor", Constant)  # noqa: B010
-
 if __name__ == "__main__":
+    setattr(app.main, "Predictor", Constant)  # noqa: B010
     sys.exit(main())

@@ -12,7 +12,8 @@ from typing import Annotated
 import uvicorn
 from fastapi import FastAPI
 
-from app.schemas import AddResponse, ModelReference, RequestBody, ReverseResponse, accepted_by
+from app.registry import ModelReference
+from app.schemas import AddResponse, RequestBody, ReverseResponse, accepted_by
 from benchmarks.servers import model
 from benchmarks.workload import Route, newest
 from seq2seq import bundle

@@ -1,0 +1,134 @@
+"""What is logged, and how a line looks: for people on a console, or as JSON for whatever collects logs.
+
+A line for each request is written by the service itself, where a setting asks for it: with the request's id and the
+name of its key, and without what a key, a query or a body holds. Knows nothing of routes or models.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.middleware import GONE_STATUS
+from app.schemas import clipped
+from app.settings import Settings
+
+ACCESS = "app.access"
+UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+LONGEST_PATH = 400
+LINE = '%(address)s "%(method)s %(path)s" %(status)d in %(milliseconds).1f ms, request %(request_id)s, key %(key)s'
+
+FORMATTERS: dict[str, dict[str, Any]] = {
+    "console": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None},
+    "json": {"()": "app.logs.json_formatter"},
+}
+
+logger = logging.getLogger(ACCESS)
+
+
+def log_config(settings: Settings) -> dict[str, Any]:
+    """Messages of the service and of its server go to stderr, a line for each request to stdout."""
+    handler = {"class": "logging.StreamHandler", "formatter": "line", "filters": ["printable"]}
+    level = settings.log_level.upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": FORMATTERS[settings.log_format]},
+        "filters": {"printable": {"()": Printable}},
+        "handlers": {
+            "messages": {**handler, "stream": "ext://sys.stderr"},
+            "requests": {**handler, "stream": "ext://sys.stdout"},
+        },
+        "loggers": {
+            "app": {"handlers": ["messages"], "level": level, "propagate": False},
+            "uvicorn": {"handlers": ["messages"], "level": level, "propagate": False},
+            "opentelemetry": {"handlers": ["messages"], "level": "WARNING", "propagate": False},
+            ACCESS: {"handlers": ["requests"], "level": "INFO", "propagate": False},
+        },
+    }
+
+
+def json_formatter() -> logging.Formatter:
+    """Writes a record as an object on one line, with what it holds beside its message."""
+    from pythonjsonlogger.core import RESERVED_ATTRS  # where it is asked for, and not at every start
+    from pythonjsonlogger.json import JsonFormatter
+
+    return JsonFormatter(
+        ["timestamp", "levelname", "name", "message"],
+        rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # the message once more, for uvicorn's own formatter
+        timestamp=True,
+    )
+
+
+class AccessLog:
+    """Logs a line for each request, once it is answered. `route_of` knows the route that a request was for."""
+
+    def __init__(self, app: ASGIApp, route_of: Callable[[Scope], str]):
+        self._app = app
+        self._route_of = route_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = GONE_STATUS
+        began = perf_counter()
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_status)
+        finally:
+            self._log(scope, status, 1_000 * (perf_counter() - began))
+
+    def _log(self, scope: Scope, status: int, milliseconds: float) -> None:
+        state = scope.get("state", {})
+        facts = {
+            "method": printable(scope["method"]),
+            "path": clipped(printable(scope["path"]), LONGEST_PATH),
+            "route": self._route_of(scope),
+            "status": status,
+            "milliseconds": round(milliseconds, 3),
+            "request_id": state.get("request_id", "none"),
+            "key": state.get("client", "none"),
+            "address": printable((scope.get("client") or ("none",))[0]),
+        }
+        if "trace_id" in state:
+            facts["trace_id"] = state["trace_id"]
+        logger.info(LINE, facts, extra=facts)
+
+
+class Printable(logging.Filter):
+    """Makes what a message is filled with printable ASCII on one line, and sets every line of a trace apart.
+
+    What clients send, such as an address in X-Forwarded-For, then writes no lines of its own and steers no terminal.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_printable(value) for value in record.args)
+        elif record.args:
+            record.args = {name: _printable(value) for name, value in record.args.items()}
+        if record.exc_info and not record.exc_text:
+            trace = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = "\n".join(f"    {printable(line)}" for line in trace.split("\n"))
+        return True
+
+
+def printable(text: str) -> str:
+    """Text in ASCII without control characters, each of them written out."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _printable(value: object) -> object:
+    return value if isinstance(value, int | float) else printable(str(value))

@@ -1,0 +1,24 @@
+"""`GET /metrics`: what Prometheus scrapes."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app import metrics
+from app.errors import documented
+from app.workers import Workers
+
+
+def router(workers: Workers) -> APIRouter:
+    """The route that shows the measures of all workers."""
+    router = APIRouter(tags=["metrics"])
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}}, **documented(500)},
+    )
+    async def show() -> Response:
+        """Show counts, times and sizes in Prometheus' text format."""
+        return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
+
+    return router

@@ -1,0 +1,154 @@
+"""Who is answered: requests for a host that is ours, of web pages that may ask, with a key that is known.
+
+Each of the three stands in front of the routes only where a setting asks for it; what nobody asks for costs nothing.
+Whoever asks after the service's health needs neither key nor host. Knows nothing of what the routes do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import errors
+from app.errors import ProblemError
+from app.keys import KeyFile
+from app.settings import Settings
+
+HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
+"""What orchestrators ask, by address and without a key."""
+
+HOST = re.compile(rb"((?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+TENSORS = "Inference-Header-Content-Length"
+CORS_TAKEN = ("Authorization", "X-API-Key", "X-Request-ID", "X-Timeout-Ms", "traceparent", "tracestate", TENSORS)
+CORS_SHOWN = ("X-Request-ID", "Retry-After", TENSORS)
+
+NO_KEY = ProblemError(
+    401,
+    "This service asks for an API key; send it as Authorization: Bearer KEY, or as X-API-Key: KEY.",
+    headers={"WWW-Authenticate": "Bearer"},
+)
+WRONG_KEY = ProblemError(
+    401,
+    "The API key is none that this service knows; it may have been replaced.",
+    headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+)
+FOREIGN_PAGE = ProblemError(403, "A web page of another origin may not change what is served; ask without a browser.")
+WRONG_HOST = ProblemError(400, "The header Host is missing, or names no host that this service answers for.")
+
+
+def guards(settings: Settings) -> list[Middleware]:
+    """What stands in front of every route, outermost first. Raises `BrokenKeys`."""
+    wanted = []
+    if settings.allowed_hosts:
+        wanted.append(Middleware(HostCheck, settings.allowed_hosts))
+    if settings.cors_origins:
+        wanted.append(
+            Middleware(
+                Cors,
+                allow_origins=settings.cors_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=CORS_TAKEN,
+                expose_headers=CORS_SHOWN,
+            )
+        )
+    if settings.api_keys_file is not None:
+        wanted.append(Middleware(KeyCheck, KeyFile(settings.api_keys_file)))
+    return wanted
+
+
+def guarded(app: ASGIApp, guards: Sequence[Middleware]) -> ASGIApp:
+    """An application behind these."""
+    for guard, arguments, options in reversed(guards):
+        app = guard(app, *arguments, **options)
+    return app
+
+
+def refuse_foreign_pages(request: Request) -> None:
+    """Raise 403 where a browser asks on behalf of a page of another origin.
+
+    Such a page can have it send a POST to any address that the browser reaches, without being let read the answer.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and origin.rpartition("//")[2] != request.headers.get("host"):
+        raise FOREIGN_PAGE
+
+
+class KeyCheck:
+    """Lets a request pass that brings a key, and notes in its state, as `client`, whose key it is."""
+
+    def __init__(self, app: ASGIApp, keys: KeyFile):
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _asks_after_health(scope):
+            key = _key(dict(scope["headers"]))
+            name = self._keys.name_of(key) if key else None
+            if name is None:
+                await errors.response(scope, WRONG_KEY if key else NO_KEY)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["client"] = name
+        await self._app(scope, receive, send)
+
+
+def _key(headers: dict[bytes, bytes]) -> bytes:
+    """The key that a request brings; empty if none."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
+
+
+class HostCheck:
+    """Lets a request pass whose one `Host` is among `hosts`; `*.example.com` is every host below example.com."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]):
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._endings = tuple(host[1:] for host in hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _asks_after_health(scope) and not self._is_ours(scope):
+            await errors.response(scope, WRONG_HOST)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        found = HOST.fullmatch(given[0]) if len(given) == 1 else None
+        if found is None:
+            return False
+        host = found[1].decode("ascii").lower()
+        return host in self._hosts or host.endswith(self._endings)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, but that it refuses with a problem, as the rest of the service does."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == 200 else _Refusal(response)
+
+
+class _Refusal(Response):
+    """A refusal in plain text, as a problem."""
+
+    def __init__(self, plain: Response):
+        super().__init__(status_code=plain.status_code)
+        detail = f"{bytes(plain.body).decode('ascii')}; this service answers other web pages only as it is set to."
+        headers = {
+            name: plain.headers[name] for name in ("vary", "access-control-allow-origin") if name in plain.headers
+        }
+        self._problem = ProblemError(plain.status_code, detail, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await errors.response(scope, self._problem)(scope, receive, send)
+
+
+def _asks_after_health(scope: Scope) -> bool:
+    return scope["path"].removeprefix(scope.get("root_path", "")) in HEALTH

@@ -1,0 +1,201 @@
+"""Load for the reliability tests: many connections at once, every answer held against the truth.
+
+Over bare sockets, so that one core can ask some thousands of times a second and no library hides what a connection
+did: whatever does not end in one whole answer is a failure, and said to be one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+ANSWER_S = 30.0
+
+
+class Question(NamedTuple):
+    """What is sent, and the sum (or the sums) that the answer must hold."""
+
+    path: str
+    body: bytes
+    sums: list[int]
+
+
+class Answer(NamedTuple):
+    """What came back, and how many seconds after it was due."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    seconds: float
+
+    def sums(self) -> tuple[list[Any], str]:
+        """The sums, and the version that gave them."""
+        data = json.loads(self.body)
+        results = data.get("results", [data])
+        return [result["sum"] for result in results], data["model"]["version"]
+
+
+class Failed(Exception):
+    """A request that got no whole answer."""
+
+
+@dataclass
+class Tally:
+    """What became of the requests."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    versions: Counter[str] = field(default_factory=Counter)
+    refused_without_retry: int = 0
+
+    def add(self, question: Question, answer: Answer) -> None:
+        self.statuses[answer.status] += 1
+        if answer.status == 200:
+            self.seconds.append(answer.seconds)
+            sums, version = answer.sums()
+            self.versions[version] += 1
+            if sums != question.sums:
+                self.wrong.append(f"{question.body!r:.100} gave {answer.body!r:.200}")
+        elif answer.status == 429 and not answer.headers.get("retry-after", "").isdigit():
+            self.refused_without_retry += 1
+
+    def quantile(self, share: float) -> float:
+        """Of the seconds that right answers took."""
+        return sorted(self.seconds)[min(len(self.seconds) - 1, int(share * len(self.seconds)))]
+
+    def assert_clean(self) -> None:
+        """Every request was answered, by 200, with the truth."""
+        assert not self.failures, self.failures
+        assert not self.wrong, self.wrong[:5]
+        assert set(self.statuses) == {200}, self.statuses
+
+
+class Connection:
+    """Asks one question after another; connects when first needed, and anew once the server said that it closes."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, question: Question, due: float | None = None) -> Answer:
+        """Raises `Failed` where no whole answer comes, after which the next question is asked over a new connection."""
+        due = asyncio.get_running_loop().time() if due is None else due
+        try:
+            return await asyncio.wait_for(self._ask(question, due), ANSWER_S)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
+            self.close()
+            raise Failed(f"{type(error).__name__}: {error}") from error
+
+    async def _ask(self, question: Question, due: float) -> Answer:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        assert self._reader is not None
+        self._writer.write(
+            b"POST %s HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+            % (question.path.encode("ascii"), len(question.body), question.body)
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.close()
+        return Answer(int(status_line.split()[1]), headers, body, asyncio.get_running_loop().time() - due)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+def sums(seed: int, items: int = 1) -> Iterator[Question]:
+    """Random sums without end; with more than one item, in batches of so many."""
+    rng = random.Random(seed)
+    while True:
+        terms = [[rng.randint(0, 99) for _ in range(rng.choice((2, 3)))] for _ in range(items)]
+        expressions = ["+".join(map(str, each)) for each in terms]
+        truths = [sum(each) for each in terms]
+        if items == 1:
+            yield Question("/add", b'{"expression":"%s"}' % expressions[0].encode("ascii"), truths)
+        else:
+            yield Question("/add/batch", json.dumps({"expressions": expressions}).encode("ascii"), truths)
+
+
+@contextlib.asynccontextmanager
+async def closed_loop(choose: Callable[[], Awaitable[int]] | int, clients: int, items: int = 1) -> AsyncIterator[Tally]:
+    """Clients that each ask again once they are answered, for as long as the context lasts.
+
+    `choose` is the port, or finds one; a client looks whether it still is the one before each question.
+    """
+    tally = Tally()
+    goes_on = True
+
+    async def play(seed: int) -> None:
+        connection: Connection | None = None
+        for question in sums(seed, items):
+            if not goes_on:
+                break
+            port = choose if isinstance(choose, int) else await choose()
+            if connection is None or connection.port != port:
+                if connection is not None:
+                    connection.close()
+                connection = Connection(port)
+            try:
+                tally.add(question, await connection.ask(question))
+            except Failed as failure:
+                tally.failures[str(failure)] += 1
+        if connection is not None:
+            connection.close()
+
+    tasks = [asyncio.create_task(play(seed)) for seed in range(clients)]
+    try:
+        yield tally
+    finally:
+        goes_on = False
+        await asyncio.gather(*tasks)
+
+
+async def open_loop(port: int, rate: float, seconds: float, *, connections: int, items: int, seed: int = 0) -> Tally:
+    """Questions at random times (a Poisson process), `rate` a second, whether earlier ones were answered or not.
+
+    Each goes over the connection that has been free for longest; latency counts from when it was due.
+    """
+    loop = asyncio.get_running_loop()
+    tally = Tally()
+    rng = random.Random(seed)
+    questions = sums(seed, items)
+    free: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(connections):
+        free.put_nowait(Connection(port))
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(question: Question, due: float) -> None:
+        connection = await free.get()
+        try:
+            tally.add(question, await connection.ask(question, due))
+        except Failed as failure:
+            tally.failures[str(failure)] += 1
+        free.put_nowait(connection)
+
+    started = loop.time()
+    due = started
+    while (due := due + rng.expovariate(rate)) < started + seconds:
+        question = next(questions)
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)
+        task = asyncio.create_task(ask(question, due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    while not free.empty():
+        free.get_nowait().close()
+    return tally

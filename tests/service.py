@@ -1,0 +1,109 @@
+"""The service as users run it: `python -m app` with the models that ship, in a process of its own, on a free port.
+
+Its host and port are settings like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+START_S = 60
+SERVING = re.compile(r"serving on http://127\.\d+\.\d+\.\d+:(\d+)")
+
+
+@dataclass
+class Service:
+    """A process that serves, its port, and the lines that it has logged."""
+
+    process: subprocess.Popen[str]
+    lines: Queue[str] = field(default_factory=Queue)
+    port: int = 0
+
+    def await_line(self, pattern: str | re.Pattern[str], seconds: float = START_S) -> re.Match[str]:
+        """The next logged line in which the pattern is found; those before it are passed over."""
+        passed: list[str] = []
+        with contextlib.suppress(Empty):
+            while not (found := re.search(pattern, line := self.lines.get(timeout=seconds))):
+                passed.append(line)
+            return found
+        raise AssertionError(f"no line has {pattern!r}; logged were {passed}")
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of an answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def add(self, expression: str) -> Any:
+        status, answer = self.ask("POST", "/add", {"expression": expression})
+        assert status == 200, answer
+        return answer["sum"]
+
+    def children(self) -> set[int]:
+        """Its worker processes."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        """Send a signal and give the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+
+def start(**settings: object) -> Service:
+    """Start a service with settings by their names; it is known to listen once `port` is there."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
+    environ |= {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "app"],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    service = Service(process)
+    threading.Thread(target=_keep_lines, args=(service,), daemon=True).start()
+    service.port = int(service.await_line(SERVING)[1])
+    return service
+
+
+def _keep_lines(service: Service) -> None:
+    assert service.process.stdout is not None
+    with service.process.stdout as stdout:
+        for line in stdout:
+            service.lines.put(line)
+
+
+@contextmanager
+def running(**settings: object) -> Iterator[Service]:
+    """A service that is gone at the end."""
+    service = start(**settings)
+    try:
+        yield service
+    finally:
+        service.process.terminate()
+        try:
+            service.process.wait(10)
+        except subprocess.TimeoutExpired:
+            service.process.kill()
+            service.process.wait()

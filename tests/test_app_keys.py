@@ -1,0 +1,230 @@
+"""The file of API keys: what it may hold, and that it is read anew without ever letting in who is not in it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import keys
+from app.keys import LOOK_EVERY_S, BrokenKeys, KeyFile
+
+OLD, NEW = keys.fresh_key(), keys.fresh_key()
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def go_on(self) -> None:
+        self.now += LOOK_EVERY_S
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text(f"{keys.line('ci', OLD)}\n")
+    return path
+
+
+def owner(file: KeyFile, key: str) -> str | None:
+    return file.name_of(key.encode("ascii"))
+
+
+def test_known_key_has_an_owner(path: Path) -> None:
+    file = KeyFile(path)
+    assert owner(file, OLD) == "ci"
+    for wrong in (NEW, OLD[:-1], OLD + "a", OLD.swapcase(), "", "ci", keys.line("ci", OLD)):
+        assert owner(file, wrong) is None
+
+
+def test_hash_of_a_key_is_no_key(path: Path) -> None:
+    digest = path.read_text().strip().partition(":")[2]
+    file = KeyFile(path)
+    assert owner(file, digest) is None
+    assert file.name_of(bytes.fromhex(digest)) is None
+
+
+def test_every_hash_is_compared_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("\n".join(keys.line(f"name-{number}", OLD if number == 1 else f"{number}") for number in range(5)))
+    file = KeyFile(path)
+    compared: list[tuple[int, int]] = []
+
+    def compare(mine: bytes, theirs: bytes) -> bool:
+        compared.append((len(mine), len(theirs)))
+        return mine == theirs
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for key in (OLD, NEW):
+        compared.clear()
+        file.name_of(key.encode("ascii"))
+        assert compared == [(32, 32)] * 5
+
+
+def test_comments_and_empty_lines_are_passed_over(path: Path) -> None:
+    content = (
+        f"\ufeff# keys of \u00e9t\u00e9\r\n\r\n  {keys.line('ci', OLD)} # old\r\n\t{keys.line('ci', NEW).upper()}\r\n"
+    )
+    path.write_text(content.replace("CI:", "ci:"), encoding="utf-8")
+    file = KeyFile(path)
+    assert owner(file, OLD) == owner(file, NEW) == "ci"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "holds no key"),
+        (b"# nothing\n\n", "holds no key"),
+        (b"ci:" + OLD.encode(), "line 1 is not NAME:HASH"),
+        (OLD.encode(), "line 1 is not NAME:HASH"),
+        (b"\n\nci:" + b"0" * 63, "line 3 is not NAME:HASH"),
+        (b"ci:" + b"0" * 65, "line 1 is not NAME:HASH"),
+        (b"ci:" + b"g" * 64, "line 1 is not NAME:HASH"),
+        (b":" + b"0" * 64, "line 1 is not NAME:HASH"),
+        (b"c i:" + b"0" * 64, "line 1 is not NAME:HASH"),
+        (b"\xff\xfe:" + b"0" * 64, "line 1 is not NAME:HASH"),
+        (b"\x1b[31m:" + b"0" * 64, "line 1 is not NAME:HASH"),
+        (b"c" * 65 + b":" + b"0" * 64, "line 1 is not NAME:HASH"),
+        (bytes(range(256)), "is not NAME:HASH"),
+    ],
+)
+def test_unusable_file_is_refused_without_showing_it(path: Path, content: bytes, fault: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(BrokenKeys) as caught:
+        KeyFile(path)
+    message = str(caught.value)
+    assert message.startswith(f"APP_API_KEYS_FILE: {path} ")
+    assert fault in message
+    assert OLD not in message
+    assert message.isascii()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder"])
+def test_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BrokenKeys, match="cannot be read"):
+        KeyFile(tmp_path if kind == "folder" else tmp_path / "none")
+
+
+@given(content=st.binary(max_size=200))
+def test_whatever_a_file_holds_it_is_keys_or_refused(content: bytes) -> None:
+    try:
+        found = keys.parse(Path("keys"), content)
+    except BrokenKeys:
+        return
+    assert all(len(digest) == 32 for _, digest in found)
+
+
+def test_keys_are_rotated(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "app")
+    clock = Clock()
+    file = KeyFile(path, clock)
+    path.write_text(f"{keys.line('ci', OLD)}\n{keys.line('ci', NEW)}\n")
+    assert owner(file, NEW) is None  # not looked yet
+    clock.go_on()
+    assert owner(file, OLD) == owner(file, NEW) == "ci"
+    path.write_text(f"{keys.line('ci', NEW)}\n")
+    clock.go_on()
+    assert owner(file, OLD) is None
+    assert owner(file, NEW) == "ci"
+    assert caplog.text.count("API keys anew") == 2
+    assert OLD not in caplog.text
+    assert NEW not in caplog.text
+
+
+def test_change_of_the_same_size_and_time_is_seen(path: Path) -> None:
+    clock = Clock()
+    file = KeyFile(path, clock)
+    before = path.stat()
+    path.write_text(f"{keys.line('ci', NEW)}\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.go_on()
+    assert owner(file, NEW) == "ci"
+    assert owner(file, OLD) is None
+
+
+def test_file_that_another_takes_the_place_of_is_read(path: Path, tmp_path: Path) -> None:
+    """As Kubernetes changes a mounted secret: by turning a link."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    clock = Clock()
+    file = KeyFile(link, clock)
+    other = tmp_path / "other"
+    other.write_text(keys.line("web", NEW))
+    turned = tmp_path / "turned"
+    turned.symlink_to(other)
+    turned.replace(link)
+    clock.go_on()
+    assert owner(file, NEW) == "web"
+    assert owner(file, OLD) is None
+
+
+@pytest.mark.parametrize("content", ["", "# none\n", f"ci:{NEW}\n", "nonsense", None])
+def test_broken_file_keeps_the_old_keys(path: Path, content: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    file = KeyFile(path, clock)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    for _ in range(3):
+        clock.go_on()
+        assert owner(file, OLD) == "ci"
+        assert owner(file, NEW) is None
+        assert owner(file, "") is None
+    assert caplog.text.count("kept the API keys as they were") == 1
+    assert NEW not in caplog.text
+    path.write_text(keys.line("web", NEW))
+    clock.go_on()
+    assert owner(file, NEW) == "web"
+    assert owner(file, OLD) is None
+
+
+def test_every_second_breakage_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    file = KeyFile(path, clock)
+    whole = path.read_text()
+    for content in ("broken", whole, "broken", whole):
+        path.write_text(content)
+        for _ in range(2):
+            clock.go_on()
+            assert owner(file, OLD) == "ci"
+    assert caplog.text.count("kept the API keys as they were") == 2
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "app.keys", *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+
+
+def test_command_makes_a_key_and_its_line(tmp_path: Path) -> None:
+    made = [run("ci"), run("ci")]
+    key, other = (result.stderr.strip() for result in made)
+    assert key != other
+    assert key.startswith("s2s_")
+    assert len(key) == 4 + 43  # 256 bits in base 64
+    assert made[0].stdout == f"ci:{hashlib.sha256(key.encode('ascii')).hexdigest()}\n"
+    path = tmp_path / "keys"
+    path.write_text("".join(result.stdout for result in made))
+    file = KeyFile(path)
+    assert owner(file, key) == owner(file, other) == "ci"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a#", "\u00e9", "x" * 65])
+def test_command_refuses_a_name_that_no_file_may_hold(name: str) -> None:
+    result = run(name)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "a name has" in result.stderr

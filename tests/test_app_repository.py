@@ -1,0 +1,307 @@
+"""Models in several versions: which one answers, and how one is swapped for another while requests are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+
+from app.main import KINDS
+from app.measures import ModelMeasures
+from app.predictor import Predictor
+from app.registry import Model
+from app.repository import Entry, NotLoaded, Repository, UnknownModel, UnknownVersion
+from app.settings import Canary
+from seq2seq.bundle import BundleError
+from seq2seq.problems.addition import Addition
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    fakes.write_bundle(tmp_path, fakes.addition_manifest())
+    fakes.write_bundle(tmp_path, fakes.reversal_manifest())
+    return tmp_path
+
+
+def started(models_dir: Path, **options: Any) -> Repository:
+    repository = fakes.repository(models_dir=models_dir, **options)
+    repository.start(KINDS)
+    return repository
+
+
+def answering(repository: Repository, name: str = "addition", version: str | None = None) -> str:
+    return repository[name].pick(version).reference.version
+
+
+def test_loads_every_model(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.manifest(fakes.REVERSAL, "mirror"))
+    assert sorted(started(models_dir)) == ["addition", "mirror", "reversal"]
+
+
+def test_newest_version_answers_and_every_other_can_be_asked_for(models_dir: Path) -> None:
+    for version in ("2", "10", "9"):
+        fakes.write_bundle(models_dir, fakes.addition_manifest(version))
+    repository = started(models_dir)
+    assert answering(repository) == "10"
+    assert [answering(repository, version=version) for version in ("1", "2", "9", "10")] == ["1", "2", "9", "10"]
+
+
+@pytest.mark.parametrize("version", ["3", "0", "01", "-1", "", "latest", "1" * 5_000])
+def test_unknown_version_is_refused_with_those_that_there_are(models_dir: Path, version: str) -> None:
+    with pytest.raises(UnknownVersion, match="served: 1"):
+        started(models_dir)["addition"].pick(version)
+
+
+def test_pinned_version_answers(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    repository = started(models_dir, pinned={"addition": 1})
+    assert answering(repository) == "1"
+    assert answering(repository, version="2") == "2"
+
+
+def test_canary_gets_its_share(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    canaries = {"addition": Canary(version=2, share=0.25)}
+    repository = started(models_dir, pinned={"addition": 1}, canaries=canaries)
+    picked = [answering(repository) for _ in range(4_000)]
+    assert 800 < picked.count("2") < 1_200
+    assert answering(repository, version="1") == "1"
+
+
+def test_canary_that_is_not_there_gets_nothing(models_dir: Path) -> None:
+    repository = started(models_dir, canaries={"addition": Canary(version=2, share=1)})
+    assert answering(repository) == "1"
+
+
+def refusal(models_dir: Path, **options: Any) -> str:
+    with pytest.raises(BundleError) as caught:
+        started(models_dir, **options)
+    return str(caught.value)
+
+
+def test_missing_model_is_refused(models_dir: Path) -> None:
+    shutil.rmtree(models_dir / "reversal")
+    assert refusal(models_dir).startswith(f"{models_dir / 'reversal'}: is missing")
+
+
+def test_missing_version_is_refused(models_dir: Path) -> None:
+    assert refusal(models_dir, pinned={"addition": 3}) == f"{models_dir / 'addition' / '3'}: is missing; there is 1"
+
+
+def test_version_of_an_unknown_model_is_refused(models_dir: Path) -> None:
+    assert refusal(models_dir, pinned={"division": 1}).startswith(f"{models_dir / 'division'}: is missing")
+
+
+def break_version(models_dir: Path, version: str) -> Path:
+    path = models_dir / "addition" / version / "greedy.onnx"
+    path.write_bytes(path.read_bytes()[::-1])
+    return path
+
+
+def test_broken_version_that_is_to_answer_stops_the_start(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    path = break_version(models_dir, "2")
+    assert refusal(models_dir).startswith(f"{path}: was altered")
+
+
+def test_broken_version_that_nobody_needs_is_passed_over(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    break_version(models_dir, "1")
+    repository = started(models_dir)
+    assert list(repository["addition"].predictors) == [2]
+    assert repository.refused == {"addition": 1}
+
+
+def test_dropped_in_version_takes_over(models_dir: Path) -> None:
+    repository = started(models_dir)
+    before = repository["addition"].pick()
+
+    async def scenario() -> None:
+        fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+        waiting = asyncio.ensure_future(before.predict("10+6"))
+        await repository.refresh()
+        assert answering(repository) == "2"
+        assert (await waiting).value == 16
+        assert (await before.predict("10+7")).value == 17
+
+    asyncio.run(scenario())
+    assert repository.loaded == {"addition": 2, "reversal": 1}
+
+
+def test_dropped_in_model_is_served(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        fakes.write_bundle(models_dir, fakes.manifest(fakes.REVERSAL, "mirror"))
+        await repository.refresh()
+        assert answering(repository, "mirror") == "1"
+
+    asyncio.run(scenario())
+
+
+def test_broken_version_is_refused_once_until_it_changes(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+        path = break_version(models_dir, "2")
+        for _ in range(3):
+            await repository.refresh()
+        assert repository.refused == {"addition": 1}
+        assert answering(repository) == "1"
+        path.write_bytes(path.read_bytes()[::-1])
+        await repository.refresh()
+        assert answering(repository) == "2"
+        assert repository.refused == {"addition": 1}
+
+    asyncio.run(scenario())
+
+
+def test_version_of_another_problem_is_refused(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        other = Addition(2, 2, 10, "left", smallest=1)
+        fakes.write_bundle(models_dir, fakes.manifest(other, "addition", version="2"))
+        with pytest.raises(BundleError, match="problem is not that of version 1"):
+            await repository.load("addition")
+        assert answering(repository) == "1"
+
+    asyncio.run(scenario())
+
+
+def test_load_takes_what_changed_in_place(models_dir: Path) -> None:
+    repository = started(models_dir)
+    before = repository["addition"].pick()
+
+    async def scenario() -> None:
+        await repository.load("addition")
+        assert repository["addition"].pick() is before
+        shutil.rmtree(models_dir / "addition" / "1")
+        fakes.write_bundle(models_dir, fakes.manifest(fakes.ADDITION, "addition"))
+        await repository.refresh()
+        assert repository["addition"].pick() is before
+        await repository.load("addition")
+        assert repository["addition"].pick() is not before
+
+    asyncio.run(scenario())
+
+
+def test_load_of_nothing_is_refused(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        with pytest.raises(UnknownModel, match="There is no model division to load"):
+            await repository.load("division")
+        with pytest.raises(UnknownModel, match="There is no model division; there are addition, reversal"):
+            await repository.unload("division")
+
+    asyncio.run(scenario())
+
+
+def test_unloaded_model_stays_unloaded_until_it_is_loaded(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        waiting = asyncio.ensure_future(repository["addition"].pick().predict("10+6"))
+        await repository.unload("addition")
+        assert (await waiting).value == 16
+        await repository.refresh()
+        with pytest.raises(NotLoaded, match="No version of addition"):
+            repository["addition"].pick()
+        assert answering(repository, "reversal") == "1"
+        await repository.load("addition")
+        assert answering(repository) == "1"
+
+    asyncio.run(scenario())
+
+
+def test_watching_finds_what_is_dropped_in(models_dir: Path) -> None:
+    loaded = asyncio.Event()
+
+    async def scenario() -> None:
+        def serve(model: Model, measures: ModelMeasures) -> Predictor:
+            if model.manifest.version == "2":
+                loop.call_soon(loaded.set)
+            return fakes.predictor(model, measures)
+
+        loop = asyncio.get_running_loop()
+        repository = fakes.repository(models_dir=models_dir, serve=serve)
+        repository.start(KINDS)
+        async with repository.watching(0.01):
+            fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+            await loaded.wait()
+        assert answering(repository) == "2"
+
+    asyncio.run(scenario())
+
+
+def test_watching_outlives_whatever_happens(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        async with repository.watching(0.01):
+            shutil.rmtree(models_dir)
+            while "cannot look" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert answering(repository) == "1"
+
+    asyncio.run(scenario())
+
+
+def test_what_there_is_is_listed_with_the_reason_why_it_is_not_served(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    path = break_version(models_dir, "2")
+    fakes.write_bundle(models_dir, fakes.addition_manifest("10"))
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        fakes.write_bundle(models_dir, fakes.manifest(fakes.REVERSAL, "mirror"))
+        await repository.unload("reversal")
+        refused = "addition/2/greedy.onnx: was altered; its SHA-256 is not the one in manifest.json"
+        assert repository.index() == [
+            Entry("addition", 1, ""),
+            Entry("addition", 2, refused),
+            Entry("addition", 10, ""),
+            Entry("mirror", 1, "is not loaded yet"),
+            Entry("reversal", 1, "was unloaded"),
+        ]
+        path.write_bytes(path.read_bytes()[::-1])
+        await repository.refresh()
+        await repository.load("reversal")
+        assert {entry.reason for entry in repository.index()} == {""}
+
+    asyncio.run(scenario())
+
+
+def test_model_that_is_served_from_nowhere_is_listed(tmp_path: Path) -> None:
+    repository = fakes.repository(fakes.models()["addition"], models_dir=tmp_path)
+    assert repository.index() == [Entry("addition", 1, "")]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("{models}/addition/2/greedy.onnx: was altered", "addition/2/greedy.onnx: was altered"),
+        ("{models}: cannot be listed", "models: cannot be listed"),
+        ("a: Load model from {models}/a/1/x.onnx failed", "a: Load model from a/1/x.onnx failed"),
+        ("a: fails at /source/onnx/model.cc:180 in 1/2 of '/home/me/x'", "a: fails at model.cc:180 in 1/2 of 'x'"),
+        ("a: see https://example.org/a/b, or a/b and /b", "a: see https://example.org/a/b, or a/b and b"),
+        ("a: 1 / 2", "a: 1 / 2"),
+    ],
+)
+def test_clients_are_told_no_path_of_this_machine(tmp_path: Path, message: str, told: str) -> None:
+    models_dir = tmp_path / "models"
+    repository = fakes.repository(models_dir=models_dir)
+    assert repository.explain(Exception(message.replace("{models}", str(models_dir)))) == told
+
+
+def test_paths_of_a_directory_near_by_are_told_from_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    repository = fakes.repository(models_dir=Path("models"))
+    for path in ("models/a/1", tmp_path.resolve() / "models/a/1"):
+        assert repository.explain(Exception(f"{path}: is bad")) == "a/1: is bad"

@@ -7,6 +7,7 @@ PORT = $(or $(APP_PORT),8000)
 IMAGE ?= sequences-to-service
 SERVING := .venv/requirements.txt
 DEV := .venv-dev/requirements.txt
+RAY := .venv-ray/requirements.txt
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make requirements"
 PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
@@ -14,7 +15,7 @@ PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-fast lint format verify train requirements image test-image clean
+.PHONY: help serve serve-ray test test-fast test-reliability lint format verify train requirements image sbom test-image clean
 .PHONY: bench bench-serving bench-startup bench-training bench-cost
 
 help:  ## list the targets
@@ -24,17 +25,21 @@ help:  ## list the targets
 serve: $(SERVING)  ## serve the models on 127.0.0.1:8000; HOST= and PORT= change that
 	@APP_HOST=$(HOST) APP_PORT=$(PORT) exec .venv/bin/python -m app $(ARGS)
 
-test: $(DEV)  ## all tests but those of the container
-	@exec .venv-dev/bin/python -m pytest -m "not image" $(ARGS)
+test: $(DEV)  ## all tests but those of the container and of reliability
+	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability" $(ARGS)
 
 test-fast: $(DEV)  ## the tests that need no TensorFlow
-	@exec .venv-dev/bin/python -m pytest -m "not image and not training" $(ARGS)
+	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability and not training" $(ARGS)
 
-lint: $(DEV)  ## style, types, and whether requirements/ is up to date
+test-reliability: $(DEV) $(RAY)  ## stops, kills, overload and soak under load, for half an hour; SOAK_S= for another soak than 600 s
+	@exec .venv-dev/bin/python -m pytest -m reliability $(ARGS)
+
+lint: $(DEV)  ## style, types, whether requirements/ is up to date, and known vulnerabilities
 	@.venv-dev/bin/ruff check .
 	@.venv-dev/bin/ruff format --check .
 	@.venv-dev/bin/mypy
 	@scripts/check-requirements
+	@scripts/audit
 
 format: $(DEV)  ## put the code in the house's style
 	@.venv-dev/bin/ruff check --fix .
@@ -50,8 +55,14 @@ train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes
 requirements: $(DEV)  ## compile the pinned requirements; ARGS=--upgrade for newer releases
 	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" $(MAKE) compile
 
+serve-ray: $(RAY)  ## serve on Ray Serve; ARGS="max_replicas=8" for what deploy/ray_serve.py can be told
+	@PATH="$(CURDIR)/.venv-ray/bin:$$PATH" RAY_USAGE_STATS_ENABLED=0 exec serve run deploy.ray_serve:build $(ARGS)
+
 image:  ## build the container image with docker or buildah; BUILD_ARGS= goes to the build
 	@scripts/build-image $(IMAGE) --target serve $(BUILD_ARGS)
+
+sbom: $(SERVING) $(DEV)  ## list what serving installs in build/sbom.cdx.json, as CycloneDX has it
+	@scripts/sbom .venv/bin/python build/sbom.cdx.json
 
 test-image: image $(DEV)  ## build the image, then run it and its tests
 	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
@@ -71,7 +82,7 @@ bench-cost: $(DEV)  ## a request part by part, and a network's cost by its size
 	@exec .venv-dev/bin/python -m benchmarks cost $(ARGS)
 
 clean:  ## remove the environments and all that tools have cached
-	@rm -rf .venv .venv-dev .venv-bench .*_cache .hypothesis build
+	@rm -rf .venv .venv-dev .venv-ray .venv-bench .*_cache .hypothesis build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Runs with any uv, and in any folder that has a pyproject.toml, so that check-requirements can use it.
@@ -79,8 +90,12 @@ clean:  ## remove the environments and all that tools have cached
 compile:
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet -o requirements/serving.txt
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
-	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --group test --group lint -c requirements/training.txt \
-		-o requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --extra tracing --group test --group lint --group sbom \
+		-c requirements/training.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra tracing -c requirements/dev.txt -o requirements/tracing.txt
+	@$(COMPILE) --group sbom $(ARGS) --quiet -c requirements/dev.txt -o requirements/sbom.txt
+	@$(COMPILE) pyproject.toml deploy/requirements/ray.in $(ARGS) --quiet -c requirements/serving.txt \
+		-o deploy/requirements/ray.txt
 	@for peer in $(PEERS); do \
 		$(COMPILE) benchmarks/requirements/$$peer.in $(ARGS) --quiet -o benchmarks/requirements/$$peer.txt || exit; done
 
@@ -88,7 +103,8 @@ compile:
 # the command's own.
 $(SERVING): requirements/serving.txt
 $(DEV): requirements/dev.txt
-$(SERVING) $(DEV):
+$(RAY): deploy/requirements/ray.txt
+$(SERVING) $(DEV) $(RAY):
 	@if cmp -s $< $@; then touch $@; else $(make_environment); fi >&2
 
 define make_environment

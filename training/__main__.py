@@ -9,15 +9,24 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from seq2seq import bundle, onnx_runtime
 from seq2seq.bundle import BundleError, Manifest
 from training import evaluation, report
 from training.recipes import RECIPES, Recipe
+
+STOPPED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+STOPPED_MESSAGE = "\ntraining: stopped; nothing was written"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,9 +38,28 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ntraining: stopped; nothing was written", file=sys.stderr)
-        return 130
+        print(STOPPED_MESSAGE, file=sys.stderr)
+        return STOPPED
     return status
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process on the spot, for an exception that passes through TensorFlow can corrupt its memory.
+
+    Only while nothing is being written.
+    """
+
+    def stop(_: int, __: FrameType | None) -> None:
+        sys.stdout.flush()
+        print(STOPPED_MESSAGE, file=sys.stderr, flush=True)
+        os._exit(STOPPED)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +115,8 @@ def fit(options: argparse.Namespace) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from training import export, fitting
 
-    fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2)
+    with _stopped_at_once():
+        fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2)
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving")
     manifest = export.save(recipe, fitted, directory, name=recipe.name, version=version)
     print(f"{directory}: {_summary(manifest)}")

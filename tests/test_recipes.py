@@ -13,7 +13,7 @@ def test_the_tutorials_budgets_are_kept() -> None:
         assert 0.5 * budget < RECIPES[name].samples <= budget
     for recipe in RECIPES.values():
         assert recipe.steps * recipe.batch_size <= recipe.samples
-        assert recipe.steps * recipe.batch_size > 0.98 * recipe.samples
+        assert recipe.steps * recipe.batch_size > 0.99 * recipe.samples
 
 
 def test_what_ships_holds_out_half() -> None:

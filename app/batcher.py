@@ -4,8 +4,9 @@ Knows nothing of models or HTTP: it takes items and hands them to a function of 
 alone runs alone, on the loop's next turn. Where more than one waits, the loop takes another turn for as long as each
 brings more, since requests that are at hand cost less in one run than in two; it never stands idle for that.
 
-No more wait than may: `admit` is asked before work is spent on a request, and refuses it while too many do. An item
-whose waiter has gone, or whose deadline has passed, is dropped when its turn comes.
+No more wait than may: a request that comes while too many items do is refused at once, and one of many items counts
+with all of them until the last is answered, though it takes its turns run by run. An item whose waiter has gone, or
+whose deadline has passed, is dropped when its turn comes.
 """
 
 from __future__ import annotations
@@ -53,18 +54,13 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._measures = measures or QueueMeasures()
         self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
+        self._beside = 0  # items of requests of many that are not in the queue: their turn was, or is to come
         self._scheduled = False
         self._seen = 0
 
-    def admit(self) -> None:
-        """Raise `QueueFull` while no more items may wait."""
-        if len(self._waiting) >= self.max_waiting:
-            self._measures.dropped["overload"] += 1
-            raise QueueFull(f"{len(self._waiting)} wait already")
-
     def __len__(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
+        """How many wait, or wait for others of their request."""
+        return len(self._waiting) + self._beside
 
     def oldest(self) -> float:
         """Since when the item that is next has waited, by the loop's clock; infinity where none waits."""
@@ -73,8 +69,39 @@ class Batcher(Generic[Item, Result]):
     def submit(self, item: Item, until: float = inf) -> asyncio.Future[Result]:
         """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`.
 
-        Once the loop's clock is past `until` it is not run any more, and the future raises `DeadlinePassed`.
+        Once the loop's clock is past `until` it is not run any more, and the future raises `DeadlinePassed`. Raises
+        `QueueFull` where as many items wait as may.
         """
+        self.admit()
+        return self._put(item, until)
+
+    async def submit_all(self, items: Sequence[Item], until: float = inf) -> list[Result]:
+        """The results of many items, in order, a run at a time, so that others wait for one run of theirs at most.
+
+        They are refused together, or taken on together however many they are. Raises what `submit` and its future do.
+        """
+        self.admit()
+        results: list[Result] = []
+        self._beside += len(items)
+        try:
+            for start in range(0, len(items), self.max_size):
+                run = items[start : start + self.max_size]
+                self._beside -= len(run)
+                try:
+                    results += await asyncio.gather(*(self._put(item, until) for item in run))
+                finally:
+                    self._beside += len(run)
+        finally:
+            self._beside -= len(items)
+        return results
+
+    def admit(self) -> None:
+        """Raise `QueueFull` where as many items wait as may; to be asked before work is spent on what will be put."""
+        if len(self) >= self.max_waiting:
+            self._measures.dropped["overload"] += 1
+            raise QueueFull(f"{len(self)} wait already")
+
+    def _put(self, item: Item, until: float) -> asyncio.Future[Result]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future, loop.time(), until))

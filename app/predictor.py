@@ -58,38 +58,22 @@ class Predictor:
         return len(self._batcher)
 
     async def predict(self, source: Symbols) -> Prediction:
-        """The prediction for what `problem.parse` gave. Raises `BatchFailed` or `DeadlinePassed`."""
+        """The prediction for what `problem.parse` gave. Raises `QueueFull`, `BatchFailed` or `DeadlinePassed`."""
         return await self._batcher.submit(source, deadline.get())
 
     def is_stuck(self, seconds: float) -> bool:
         """Whether a request has waited for longer than `seconds` for its turn."""
         return asyncio.get_running_loop().time() - self._batcher.oldest() > seconds
 
-    async def predict_each(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
-        """An answer, or the rule that was broken, for each value, in order.
-
-        Goes to the model a run at a time, so that a single request waits for one run at most.
-        """
-        results: list[Answer | RuleBroken] = []
-        for start in range(0, len(values), self._batcher.max_size):
-            results += await self._predict_chunk(values[start : start + self._batcher.max_size])
-        return results
-
     async def predict_all(self, sources: Sequence[Symbols]) -> list[Prediction]:
-        """A prediction for each of what `problem.parse` gave, in order, a run at a time as well."""
-        predictions: list[Prediction] = []
-        for start in range(0, len(sources), self._batcher.max_size):
-            predictions += await self._predict_run(sources[start : start + self._batcher.max_size])
-        return predictions
+        """A prediction for each of what `problem.parse` gave, in order. Raises what `predict` does."""
+        return await self._batcher.submit_all(sources, deadline.get())
 
-    async def _predict_chunk(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
+    async def predict_each(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
+        """An answer, or the rule that was broken, for each value, in order. Raises what `predict` does."""
         parsed = [self._parse(value) for value in values]
-        predictions = iter(await self._predict_run([each for each in parsed if not isinstance(each, RuleBroken)]))
+        predictions = iter(await self.predict_all([each for each in parsed if not isinstance(each, RuleBroken)]))
         return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
-
-    async def _predict_run(self, sources: Sequence[Symbols]) -> list[Prediction]:
-        until = deadline.get()
-        return await asyncio.gather(*(self._batcher.submit(source, until) for source in sources))
 
     def _parse(self, value: object) -> Symbols | RuleBroken:
         try:

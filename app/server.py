@@ -25,6 +25,12 @@ from app.protocol import http_protocol
 from app.settings import Settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ACCEPTORS = 8
+"""How many connections are accepted in a turn of the loop at most.
+
+libuv accepts one by each listener, and a turn lasts as long as a batch, so that with one listener who comes while the
+service is busy would wait long to be told so.
+"""
 
 logger = logging.getLogger("app")
 
@@ -103,7 +109,8 @@ def serve(
     _allow_many_connections()
     lifecycle: Lifecycle = app.state.lifecycle
     config = _config(settings, app, lifecycle)
-    Server(config, lifecycle, settings.drain_s, on_started, parent).run(sockets=[listener])
+    listeners = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
+    Server(config, lifecycle, settings.drain_s, on_started, parent).run(sockets=listeners)
 
 
 def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle) -> uvicorn.Config:

@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = Field(default=64 * 1024, description="Largest body of a single request")
     max_batch_body_bytes: PositiveInt = Field(default=1024 * 1024, description="Largest body of a batch request")
     max_queue: PositiveInt = Field(
-        default=1024, description="Most items that wait for a model; requests that come then are answered 429"
+        default=4096,
+        description="Items that wait for a model, a batch's all counted, past which requests are answered 429",
     )
     deadline_s: PositiveFloat = Field(
         default=10.0, description="Seconds that a request may take, 504 past it; X-Timeout-Ms may shorten it"

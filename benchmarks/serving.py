@@ -123,7 +123,7 @@ def _loads(contender: Contender, cores: int) -> tuple[Load, ...]:
         return (Load("add", 32), Load("add", 256), *more)
     routes: tuple[Route, ...] = ("add", "reverse")
     singles = tuple(Load(route, connections) for route in routes for connections in (1, 32, 256))
-    batches = tuple(Load(route, connections, batch=True) for route in routes for connections in (1, 32))
+    batches = tuple(Load(route, connections, batch=True) for route in routes for connections in (1, 4))
     return (*singles, *batches) if contender.name in ("ours", "floor") else singles
 
 
@@ -377,7 +377,7 @@ def headline(results: Results) -> dict[str, Any]:
         figures[f"{route}_c1_median_over_floor_us"] = stats.differences(
             *(results.per_round(each, _p50) for each in one)
         )
-    for connections in (1, 32):
+    for connections in (1, 4):
         batch = results.per_round(key("ours", "/add/batch", connections), lambda each: each.answers_per_second)
         figures[f"add_batch_c{connections}_expressions_per_second"] = list(batch.values())
     if most > 1:

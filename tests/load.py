@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 ANSWER_S = 30.0
+QUESTIONS = 500
+"""How many different ones an open loop asks in turns, made beforehand: what it does between two makes it late."""
 
 
 class Question(NamedTuple):
@@ -53,6 +57,9 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    answered: Counter[int] = field(default_factory=Counter)
+    """How many got a 200 in each second of the clock."""
+
     versions: Counter[str] = field(default_factory=Counter)
     refused_without_retry: int = 0
 
@@ -60,6 +67,7 @@ class Tally:
         self.statuses[answer.status] += 1
         if answer.status == 200:
             self.seconds.append(answer.seconds)
+            self.answered[int(time.monotonic())] += 1
             sums, version = answer.sums()
             self.versions[version] += 1
             if sums != question.sums:
@@ -172,7 +180,7 @@ async def open_loop(port: int, rate: float, seconds: float, *, connections: int,
     loop = asyncio.get_running_loop()
     tally = Tally()
     rng = random.Random(seed)
-    questions = sums(seed, items)
+    questions = itertools.cycle(list(itertools.islice(sums(seed, items), QUESTIONS)))
     free: asyncio.Queue[Connection] = asyncio.Queue()
     for _ in range(connections):
         free.put_nowait(Connection(port))

@@ -163,14 +163,53 @@ def test_batch_of_cancelled_waiters_does_not_run() -> None:
 def test_no_more_wait_than_may() -> None:
     async def play() -> None:
         batcher = Batcher(Doubler(), 10, max_waiting=2)
-        batcher.admit()
         waiting = [batcher.submit(item) for item in (1, 2)]
         with pytest.raises(QueueFull):
-            batcher.admit()
+            batcher.submit(3)
+        with pytest.raises(QueueFull):
+            await batcher.submit_all([3, 4])
         assert await asyncio.gather(*waiting) == [2, 4]
-        batcher.admit()
+        assert await batcher.submit(3) == 6
 
     asyncio.run(play())
+
+
+def test_many_items_count_with_all_of_them() -> None:
+    async def play() -> None:
+        batcher = Batcher(Doubler(), 2, max_waiting=4)
+        many = asyncio.create_task(batcher.submit_all([1, 2, 3, 4, 5]))
+        await asyncio.sleep(0)
+        assert len(batcher) == 5
+        with pytest.raises(QueueFull):
+            batcher.submit(6)
+        assert await many == [2, 4, 6, 8, 10]
+        assert len(batcher) == 0
+        assert await batcher.submit(6) == 12
+
+    asyncio.run(play())
+
+
+def test_many_items_that_fail_leave_the_queue() -> None:
+    async def play() -> None:
+        batcher = Batcher[int, int](lambda _: [], 2)
+        with pytest.raises(BatchFailed):
+            await batcher.submit_all([1, 2, 3, 4, 5])
+        assert len(batcher) == 0
+
+    asyncio.run(play())
+
+
+def test_many_items_whose_waiter_has_gone_leave_the_queue() -> None:
+    async def scenario(batcher: Batcher[int, int]) -> None:
+        many = asyncio.create_task(batcher.submit_all(list(range(50))))
+        await asyncio.sleep(0)
+        many.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await many
+        await batcher.submit(50)
+        assert len(batcher) == 0
+
+    assert run(scenario)[-1] == [50]
 
 
 def test_late_item_is_not_run_and_costs_nobody_else() -> None:

@@ -6,15 +6,16 @@ name of its key, and without what a key, a query or a body holds. Knows nothing 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from pydantic_core import to_json
+from starlette.types import Scope
 
-from app.middleware import GONE_STATUS
 from app.schemas import clipped
 from app.settings import Settings
 
@@ -33,7 +34,7 @@ logger = logging.getLogger(ACCESS)
 
 def log_config(settings: Settings) -> dict[str, Any]:
     """Messages of the service and of its server go to stderr, a line for each request to stdout."""
-    handler = {"class": "logging.StreamHandler", "formatter": "line", "filters": ["printable"]}
+    handler = {"class": "logging.StreamHandler"}
     level = settings.log_level.upper()
     return {
         "version": 1,
@@ -41,7 +42,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "formatters": {"line": FORMATTERS[settings.log_format]},
         "filters": {"printable": {"()": Printable}},
         "handlers": {
-            "messages": {**handler, "stream": "ext://sys.stderr"},
+            "messages": {**handler, "stream": "ext://sys.stderr", "formatter": "line", "filters": ["printable"]},
             "requests": {**handler, "stream": "ext://sys.stdout"},
         },
         "loggers": {
@@ -67,45 +68,46 @@ def json_formatter() -> logging.Formatter:
 
 
 class AccessLog:
-    """Logs a line for each request, once it is answered. `route_of` knows the route that a request was for."""
+    """Writes a line for each request: at once all those that were answered in one turn of the loop.
 
-    def __init__(self, app: ASGIApp, route_of: Callable[[Scope], str]):
-        self._app = app
-        self._route_of = route_of
+    Their lines are made here and written by the logger as one message, since to log is dearer than to predict.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = GONE_STATUS
-        began = perf_counter()
+    def __init__(self, *, as_json: bool):
+        self._lines = _as_json if as_json else _for_people
+        self._noted: list[dict[str, Any]] = []
 
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noting_status)
-        finally:
-            self._log(scope, status, 1_000 * (perf_counter() - began))
-
-    def _log(self, scope: Scope, status: int, milliseconds: float) -> None:
+    def note(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Have a request logged that was answered with a status after so many seconds."""
         state = scope.get("state", {})
         facts = {
             "method": printable(scope["method"]),
             "path": clipped(printable(scope["path"]), LONGEST_PATH),
-            "route": self._route_of(scope),
+            "route": route,
             "status": status,
-            "milliseconds": round(milliseconds, 3),
+            "milliseconds": round(1_000 * seconds, 3),
             "request_id": state.get("request_id", "none"),
             "key": state.get("client", "none"),
             "address": printable((scope.get("client") or ("none",))[0]),
         }
         if "trace_id" in state:
             facts["trace_id"] = state["trace_id"]
-        logger.info(LINE, facts, extra=facts)
+        self._noted.append(facts)
+        if len(self._noted) == 1:
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        noted, self._noted = self._noted, []
+        logger.info("\n".join(self._lines(noted)))
+
+
+def _for_people(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (f"INFO:     {LINE % facts}" for facts in noted)
+
+
+def _as_json(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    head = {"timestamp": datetime.now(UTC).isoformat(), "level": "INFO", "logger": ACCESS}
+    return (to_json({**head, "message": LINE % facts, **facts}).decode("ascii") for facts in noted)
 
 
 class Printable(logging.Filter):
@@ -127,6 +129,8 @@ class Printable(logging.Filter):
 
 def printable(text: str) -> str:
     """Text in ASCII without control characters, each of them written out."""
+    if text.isascii() and text.isprintable():
+        return text
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

@@ -58,7 +58,8 @@ def create_app(
         for model in models.values():
             repository.put(model)
     lifecycle = Lifecycle()
-    traffic = Traffic()
+    log = AccessLog(as_json=settings.log_format == "json") if settings.access_log else None
+    traffic = Traffic(log.note if log else None)
 
     def measures() -> list[Family]:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
@@ -91,7 +92,6 @@ def create_app(
     )
     app.state.guards = guards
     app.state.tracing = tracing
-    app.state.access_log = settings.access_log
     app.asks_for_keys = settings.api_keys_file is not None
     app.state.lifecycle = lifecycle
     app.state.repository = repository
@@ -135,9 +135,8 @@ class _API(docs.DocumentedAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         shortcut = Shortcut(self.routes, super().build_middleware_stack(), self.state.traffic, self.state.guards)
-        app: ASGIApp = AccessLog(shortcut, shortcut.route_of) if self.state.access_log else shortcut
         tracing: Tracing | None = self.state.tracing
-        return app if tracing is None else tracing.traced(app, shortcut.route_of)
+        return shortcut if tracing is None else tracing.traced(shortcut, shortcut.route_of)
 
 
 def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: Workers) -> list[BaseRoute]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
 
 SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -74,12 +75,18 @@ class RouteMeasures:
         self.seconds.observe(seconds)
 
 
+Log = Callable[[MutableMapping[str, Any], str, int, float], None]
+"""What is told of a request that was answered: its scope, route and status, and the seconds that it took."""
+
+
 class Traffic:
-    """The requests of every route."""
+    """The requests of every route, by its path as the service declares it. `log` is told of each of them."""
 
-    def __init__(self) -> None:
-        self.routes: dict[str, RouteMeasures] = {}
+    def __init__(self, log: Log | None = None) -> None:
+        self.routes: defaultdict[str, RouteMeasures] = defaultdict(RouteMeasures)
+        self._log = log
 
-    def of(self, route: str) -> RouteMeasures:
-        """The measures of a route, by its path as the service declares it."""
-        return self.routes.setdefault(route, RouteMeasures())
+    def note(self, scope: MutableMapping[str, Any], route: str, status: int, seconds: float) -> None:
+        self.routes[route].note(status, seconds)
+        if self._log is not None:
+            self._log(scope, route, status, seconds)

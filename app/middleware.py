@@ -24,7 +24,11 @@ CLIENT_GONE = "the client is gone"
 GONE_STATUS = 499
 """What a request is counted as whose client left before it was answered; it is sent to nobody."""
 
+REFUSED = "refused"
+"""Where a request's state has the status with which its connection was closed before the request was answered."""
+
 OTHER = "other"
+"""The route of what was for none."""
 SANE = re.compile(rb"[A-Za-z0-9_.\-]{1,64}")
 
 _ids = Random()  # noqa: S311  seeded by the system once; an id is no secret, and asking the system for each is slow
@@ -33,15 +37,15 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Puts the client's request id, or a fresh one, into the request's state and the answer's headers, and measures.
+    """Puts the client's request id, or a fresh one, into the request's state and the answer's headers, and notes it.
 
-    `route` is what requests are counted as where that is known; else it is the route that was found for them.
+    `route` is what requests are noted as where that is known; else it is the route that was found for them.
     """
 
     def __init__(self, app: ASGIApp, traffic: Traffic, route: str | None = None):
         self._app = app
         self._traffic = traffic
-        self._measures = None if route is None else traffic.of(route)
+        self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,7 +68,7 @@ class RequestMiddleware:
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (CLIENT_GONE,):
                 raise
-            status = status or GONE_STATUS
+            status = status or scope["state"].get(REFUSED, GONE_STATUS)
         except Exception:
             name = request_id.decode("ascii")
             logger.exception("request %s failed", name, extra={"request_id": name})
@@ -73,7 +77,7 @@ class RequestMiddleware:
             problem = errors.ProblemError(500, "The service failed to answer; the request id names it in the log.")
             await errors.response(scope, problem)(scope, receive, send_with_id)
         finally:
-            (self._measures or self._traffic.of(route_of(scope))).note(status, perf_counter() - began)
+            self._traffic.note(scope, self._route or route_of(scope), status, perf_counter() - began)
 
 
 def route_of(scope: Scope) -> str:

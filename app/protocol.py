@@ -17,10 +17,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app import errors, middleware
 from app.errors import ProblemError
+from app.measures import Log
 
 MOST_HEAD_BYTES = 64 * 1024
 NOT_HTTP = ProblemError(400, "What came is not HTTP/1.1 as RFC 9112 has it.")
@@ -33,10 +35,14 @@ class Ambiguous(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """As uvicorn's, but for what is said above; its class says how long it waits and whether the service drains."""
+    """As uvicorn's, but for what is said above.
+
+    Its class says how long it waits, whether the service drains, and who is told of requests that are refused here.
+    """
 
     read_timeout_s: float = 20.0
     is_draining: Callable[[], bool] = staticmethod(lambda: False)
+    note: Log = staticmethod(lambda *_: None)
 
     transport: OneWrite  # type: ignore[assignment]
 
@@ -140,14 +146,26 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, problem: ProblemError) -> None:
         """Answer with a problem, unless another answer is on its way, and close the connection."""
         if not self.transport.is_closing() and self._may_answer():
-            self.transport.write(_closing(problem, self.scope))
+            come: Scope | None = self.scope  # type: ignore[assignment]  # which uvicorn has as None before the first
+            scope: Scope = {"method": "none", "path": "", **(come or {}), "client": self.client}
+            state = scope.setdefault("state", {})
+            request_id = state.setdefault("request_id", middleware.fresh_id().decode("ascii"))
+            self.transport.write(_closing(problem, scope, request_id))
+            if self._is_handed_on():
+                state[middleware.REFUSED] = problem.status  # which the application notes when it ends
+            else:
+                self.note(scope, middleware.OTHER, problem.status, 0.0)
         self.transport.close()
+
+    def _is_handed_on(self) -> bool:
+        """Whether the application has the request that is coming."""
+        cycle = self._last_cycle()
+        return cycle is not None and cycle.scope is self.scope
 
     def _may_answer(self) -> bool:
         """Whether what is written now is the answer to the request that is coming."""
-        cycle = self._last_cycle()
-        if cycle is not None and cycle.scope is self.scope:  # its head has come, so it may be answered already
-            return not cycle.response_started and not self.pipeline
+        if self._is_handed_on():  # it may be answered already
+            return not self.cycle.response_started and not self.pipeline
         return self._is_idle()
 
     def _is_idle(self) -> bool:
@@ -182,12 +200,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.abort()  # which waits for no client that does not read
 
 
-def http_protocol(read_timeout: float, draining: Callable[[], bool]) -> type[HttpProtocol]:
-    """The class of connections that wait for `read_timeout` seconds and look to `draining`."""
+def http_protocol(
+    read_timeout: float, draining: Callable[[], bool] = lambda: False, told: Log = lambda *_: None
+) -> type[HttpProtocol]:
+    """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse."""
 
     class LimitedHttpProtocol(HttpProtocol):
         read_timeout_s = read_timeout
         is_draining = staticmethod(draining)
+        note = staticmethod(told)
 
     return LimitedHttpProtocol
 
@@ -222,13 +243,10 @@ class OneWrite:
         return getattr(self._transport, name)
 
 
-def _closing(problem: ProblemError, scope: Any) -> bytes:
+def _closing(problem: ProblemError, scope: Scope, request_id: str) -> bytes:
     """A problem as the last bytes of a connection."""
-    request_id = middleware.fresh_id()
-    response = errors.response(
-        {"path": (scope or {}).get("path", ""), "state": {"request_id": request_id.decode("ascii")}}, problem
-    )
+    response = errors.response(scope, problem)
     lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}".encode("ascii")]
-    headers = [*response.raw_headers, (middleware.HEADER, request_id), (b"connection", b"close")]
+    headers = [*response.raw_headers, (middleware.HEADER, request_id.encode("ascii")), (b"connection", b"close")]
     lines += [name + b": " + value for name, value in headers]
     return b"\r\n".join([*lines, b"", bytes(response.body)])

@@ -117,7 +117,7 @@ def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle) -> uvicorn.C
     return uvicorn.Config(
         app,
         lifespan="on",
-        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining),
+        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note),
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own

@@ -21,8 +21,9 @@ from client import Client
 from service import running
 
 from app import keys, logs
-from app.json_route import Shortcut
 from app.main import create_app
+from app.measures import Traffic
+from app.middleware import CLIENT_GONE, RequestMiddleware
 from app.settings import Settings
 
 LONG = "x" * 5_000
@@ -178,25 +179,44 @@ def test_failure_is_logged_with_its_id() -> None:
     assert (request["status"], request["request_id"], request["route"]) == (500, "mine", "/fail")
 
 
-def test_without_the_setting_no_request_passes_through_the_log() -> None:
-    quiet = create_app(Settings(), fakes.models()).build_middleware_stack()
-    assert isinstance(quiet, Shortcut)
-    loud = create_app(Settings(access_log=True), fakes.models()).build_middleware_stack()
-    assert isinstance(loud, logs.AccessLog)
+def test_without_the_setting_no_request_is_logged() -> None:
+    client = Client(create_app(Settings(), fakes.models()))
+    with logging_as(Settings()) as lines:
+        assert client.get("/models").status_code == 200
+    assert lines() == []
 
 
 def test_request_whose_client_has_gone_is_logged() -> None:
     async def leave(*_: Any) -> None:
-        """As the application ends where nobody waits for its answer."""
+        raise asyncio.CancelledError(CLIENT_GONE)
 
     async def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    scope = {"type": "http", "method": "POST", "path": "/add", "headers": []}
+    async def play() -> None:
+        traffic = Traffic(logs.AccessLog(as_json=True).note)
+        scope = {"type": "http", "method": "POST", "path": "/add", "headers": [(b"x-request-id", b"mine")]}
+        await RequestMiddleware(leave, traffic, "/add")(scope, nothing, nothing)
+        await asyncio.sleep(0)
+
     with logging_as(JSON) as lines:
-        asyncio.run(logs.AccessLog(leave, lambda _: "/add")(scope, nothing, nothing))
-    record = json.loads(lines()[0])
-    assert (record["status"], record["address"], record["request_id"]) == (499, "none", "none")
+        asyncio.run(play())
+    (record,) = map(json.loads, lines())
+    assert (record["status"], record["address"], record["request_id"]) == (499, "none", "mine")
+
+
+def test_requests_of_one_turn_are_a_line_each() -> None:
+    async def play() -> None:
+        log = logs.AccessLog(as_json=True)
+        for number in range(3):
+            log.note({"method": "GET", "path": f"/{number}"}, "other", 404, 0.001)
+        await asyncio.sleep(0)
+        log.note({"method": "GET", "path": "/3"}, "other", 404, 0.001)
+        await asyncio.sleep(0)
+
+    with logging_as(JSON) as lines:
+        asyncio.run(play())
+    assert [json.loads(line)["path"] for line in lines()] == ["/0", "/1", "/2", "/3"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

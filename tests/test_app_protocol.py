@@ -13,7 +13,8 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.middleware import CLIENT_GONE
+from app.measures import Traffic
+from app.middleware import CLIENT_GONE, RequestMiddleware
 from app.protocol import MOST_HEAD_BYTES, HttpProtocol, OneWrite, http_protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
@@ -192,7 +193,7 @@ def assert_problem(answer: bytes, status: int) -> None:
     assert f"x-request-id: {problem['request_id']}".encode("ascii") in head
 
 
-HASTY = http_protocol(0.2, lambda: False)
+HASTY = http_protocol(0.2)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,54 @@ def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
         writer.close()
 
     converse(play, HASTY)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"no HTTP\r\n\r\n", 400),
+        (b"GET /a HTTP/1.1\r\nhost: te", 408),
+        (b"GET /a HTTP/1.1\r\nhost: test\r\nhost: test\r\n\r\n", 400),
+    ],
+)
+def test_refusal_is_told_with_its_id(sent: bytes, status: int) -> None:
+    told: list[tuple[Scope, str, int]] = []
+
+    def tell(scope: Scope, route: str, status: int, _: float) -> None:
+        told.append((scope, route, status))
+
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+        ((scope, route, noted),) = told
+        assert (route, noted) == ("other", status)
+        assert (scope["method"], scope["path"], scope["client"][0]) == ("none", "", "127.0.0.1")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] == scope["state"]["request_id"]
+
+    converse(play, http_protocol(0.2, told=tell))
+
+
+def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> None:
+    told: list[tuple[str, int]] = []
+
+    def tell(_scope: Scope, route: str, status: int, _: float) -> None:
+        told.append((route, status))
+
+    async def reading(_scope: Scope, receive: Receive, _send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /add HTTP/1.1\r\nhost: test\r\nx-request-id: mine\r\ncontent-length: 5\r\n\r\nabc")
+        assert_problem(answer := await reader.read(), 408)
+        assert b'"request_id": "mine"' in answer
+        writer.close()
+
+    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell), "/add"))
+    assert told == [("/add", 408)]
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])

@@ -191,9 +191,11 @@ def collector() -> Iterator[Collector]:
     with Collector() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -204,7 +206,7 @@ def test_service_sends_its_spans_before_it_ends(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with running(tracing=True, access_log=True, log_format="json", workers=workers, drain_s=0) as service:
             assert service.add("10+6") == 16
-            trace_id = service.await_line(r'"trace_id": "([0-9a-f]{32})"')[1]
+            trace_id = service.await_line(r'"trace_id":"([0-9a-f]{32})"')[1]
             assert server.exports.empty()
             assert service.stop() == 0
         path, export = server.exports.get(timeout=10)

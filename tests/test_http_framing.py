@@ -33,7 +33,7 @@ def address() -> Iterator[Address]:
     """Where a server answers, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = create_app(Settings(allowed_hosts=["a"]), fakes.models())
-        protocol = http_protocol(1.0, lambda: False)
+        protocol = http_protocol(1.0)
         server = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="on", ws="none", log_config=None))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -13,6 +13,7 @@ Knows nothing of routes.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +26,7 @@ from app.errors import ProblemError
 from app.measures import Log
 
 MOST_HEAD_BYTES = 64 * 1024
+UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 NOT_HTTP = ProblemError(400, "What came is not HTTP/1.1 as RFC 9112 has it.")
 LARGE_HEAD = ProblemError(431, f"The request line and headers are larger than {MOST_HEAD_BYTES} bytes.")
 SLOW = ProblemError(408, "The request did not come whole in the time that this service waits for it.")
@@ -71,6 +73,8 @@ class HttpProtocol(HttpToolsProtocol):
     # Reading
 
     def data_received(self, data: bytes) -> None:
+        if not self._coming and b"pgrade" in data:
+            data = _without_upgrade(data)
         was_in_head = self._coming and not self._head_is_whole
         super().data_received(data)
         if self._coming:
@@ -211,6 +215,15 @@ def http_protocol(
         note = staticmethod(told)
 
     return LimitedHttpProtocol
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request less its wish for another protocol, which HTTP lets a server ignore.
+
+    The parser would take what follows the head for that protocol, and Java's client asks for HTTP/2 with every body.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"", head) + end + rest
 
 
 class OneWrite:

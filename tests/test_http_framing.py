@@ -164,9 +164,16 @@ def test_nothing_is_read_after_the_last_request(address: Address, method: bytes)
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"other"])
-def test_nothing_is_read_after_an_upgrade_that_was_asked_for(address: Address, protocol: bytes) -> None:
-    """Nothing is upgraded; neither the body nor what follows it is taken for a request of its own."""
+def test_wish_for_another_protocol_is_ignored(address: Address, protocol: bytes) -> None:
     head = POST + LENGTH + b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
+    statuses, received = answers(address, head + BODY + HIDDEN)
+    assert statuses == [200, 404]
+    assert b'"sum"' in received
+
+
+def test_nothing_is_read_after_a_wish_for_another_protocol_that_was_overlooked(address: Address) -> None:
+    """Neither the body nor what follows it is taken for a request of its own, where the parser has seen the header."""
+    head = POST + LENGTH + b"Connection: Upgrade\r\nUPGRADE: h2c\r\n\r\n"
     statuses, received = answers(address, head + HIDDEN + BODY)
     assert len(statuses) == 1
     assert b"hidden" not in received

@@ -52,6 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._task: asyncio.Task[None] | None = None
         self._coming = False  # whether a request has begun to come and is not whole yet
+        self._head_goes_on = False  # whether the head that is coming began before the data that is read
         self._head_bytes = 0
         self._head_is_whole = False
         self._hosts = 0
@@ -75,10 +76,10 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._coming and b"pgrade" in data:
             data = _without_upgrade(data)
-        was_in_head = self._coming and not self._head_is_whole
+        self._head_goes_on = self._coming and not self._head_is_whole
         super().data_received(data)
         if self._coming:
-            if was_in_head and not self._head_is_whole:
+            if self._head_goes_on and not self._head_is_whole:
                 self._head_bytes += len(data)
                 if self._head_bytes > MOST_HEAD_BYTES:
                     self._refuse(LARGE_HEAD)
@@ -88,6 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._coming = True
+        self._head_goes_on = False
         self._head_bytes = 0
         self._head_is_whole = False
         self._hosts = 0

@@ -36,6 +36,12 @@ class Recorder(asyncio.Transport):
     def is_closing(self) -> bool:
         return "close" in self.done
 
+    def pause_reading(self) -> None:
+        """What has come is more than may wait."""
+
+    def resume_reading(self) -> None:
+        """Less waits now."""
+
 
 def test_head_goes_with_the_body() -> None:
     recorder = Recorder()
@@ -157,6 +163,26 @@ def test_very_many_pipelined_requests_are_no_large_head() -> None:
         writer.close()
 
     converse(play)
+
+
+def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() -> None:
+    """Each piece but the first begins within a head, and ends within another."""
+
+    async def play() -> None:
+        config = uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_level="critical", ws="none")
+        config.load()
+        protocol = HttpProtocol(config, uvicorn.Server(config).server_state, {})
+        recorder = Recorder()
+        protocol.connection_made(recorder)
+        request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
+        sent = request * (6 * MOST_HEAD_BYTES // len(request))
+        size = 2 * MOST_HEAD_BYTES // len(request) * len(request) + 20
+        for start in range(0, len(sent), size):
+            protocol.data_received(sent[start : start + size])
+        assert recorder.done == []
+        protocol.connection_lost(None)
+
+    asyncio.run(play())
 
 
 def test_client_that_waits_to_be_invited() -> None:

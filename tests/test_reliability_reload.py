@@ -47,6 +47,8 @@ def test_50_hot_reloads_under_load(workers: int, tmp_path: Path, say: Callable[[
                     outcome = rf"refused .*/{version}/" if version in broken else rf"loaded addition version {version};"
                     for _ in range(workers):
                         await asyncio.to_thread(running.await_line, outcome)
+                _, last = await asyncio.to_thread(running.ask, "POST", "/add", {"expression": "10+6"})
+            assert last["model"]["version"] == str(RELOADS + 1)
             return tally
 
     tally = asyncio.run(play())
@@ -56,4 +58,3 @@ def test_50_hot_reloads_under_load(workers: int, tmp_path: Path, say: Callable[[
     )
     tally.assert_clean()
     assert not broken & {int(version) for version in tally.versions}
-    assert str(RELOADS + 1) in tally.versions

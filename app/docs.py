@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import errors
 from app.errors import MEANINGS, Problem
-from app.inference_protocol import ChangeRequest, IndexRequest, InferenceRequest, LoadRequest, ProtocolError
+from app.inference_messages import ChangeRequest, IndexRequest, InferenceRequest, LoadRequest, ProtocolError
 from app.middleware import SANE
 from app.security import HEALTH
 

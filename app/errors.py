@@ -20,7 +20,8 @@ from starlette.types import Scope
 
 from app import headers
 from app.batcher import DeadlinePassed, QueueFull
-from app.inference_protocol import AnswerUnfit, ProtocolError, RequestRefused
+from app.inference_messages import ProtocolError, RequestRefused
+from app.inference_protocol import AnswerUnfit
 from app.repository import NotLoaded, UnknownModel, UnknownVersion
 from app.schemas import Fault, clipped
 

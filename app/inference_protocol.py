@@ -18,12 +18,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf, prod
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app import validation
+from app.inference_messages import (
+    ANY,
+    BINARY_SIZE,
+    InferenceRequest,
+    InferenceResponse,
+    Parameters,
+    RequestInput,
+    RequestOutput,
+    RequestRefused,
+    ResponseOutput,
+    TensorMetadata,
+    refuse,
+)
 from app.registry import Model, ModelReference, Prediction
 from app.schemas import MOST_ITEMS, clipped
 from seq2seq.problem import Problem, RuleBroken, plural
@@ -34,174 +45,12 @@ NUMBERS = {"INT64": np.dtype("<i8"), "FP64": np.dtype("<f8")}
 LENGTH_BYTES = 4
 """How many bytes the length of a text has."""
 
-ANY = -1
-"""A dimension of whatever size."""
-
 INT64 = range(-(2**63), 2**63)
-BINARY_SIZE = "binary_data_size"
 SHARED_MEMORY = "shared_memory"
-EXAMPLE = {"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["10+6"]}
-
-
-class RequestRefused(Exception):
-    """A request that the protocol or the model does not accept. The message says what is wrong, and where."""
 
 
 class AnswerUnfit(Exception):
     """An answer that one of the model's tensors cannot hold."""
-
-
-# Messages --------------------------------------------------------------------------------------------------
-
-
-class _Message(BaseModel):
-    """The base of all that the protocol sends: no coercion; fields of others' making are passed over.
-
-    Of a list's items only the first that is wrong is looked at, for a body may have 100,000 of them.
-    """
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-Message = TypeVar("Message", bound=_Message)
-Parameters = dict[str, Any]
-Dimension = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class RequestInput(_Message):
-    """A tensor that is sent: its data here, flat or nested, or after the JSON as binary data."""
-
-    name: str
-    datatype: str
-    shape: list[Dimension] = Field(fail_fast=True)
-    parameters: Parameters | None = Field(default=None, description=f"`{BINARY_SIZE}`: bytes of data after the JSON")
-    data: list[Any] | None = None
-
-
-class RequestOutput(_Message):
-    """A tensor that is asked for."""
-
-    name: str
-    parameters: Parameters | None = Field(default=None, description="`binary_data`: whether to send it as binary data")
-
-
-class InferenceRequest(_Message):
-    id: str | None = Field(default=None, description="Given back with the answer")
-    parameters: Parameters | None = Field(
-        default=None,
-        description="`binary_data_output`: whether outputs are binary that do not say; `timeout`: in microseconds",
-    )
-    inputs: list[RequestInput] = Field(fail_fast=True, min_length=1, examples=[[EXAMPLE]])
-    outputs: list[RequestOutput] | None = Field(
-        default=None, fail_fast=True, description="All of the model's, where none is named"
-    )
-
-    @property
-    def seconds(self) -> float:
-        """How long the client would wait; infinity where it does not say. Raises `RequestRefused`."""
-        microseconds = (self.parameters or {}).get("timeout", 0)
-        if type(microseconds) is not int or not 0 <= microseconds < 2**63:
-            _refuse("the parameter timeout must be a number of microseconds")
-        return microseconds / 1_000_000 or inf
-
-
-class ResponseOutput(_Message):
-    """A tensor of an answer: its data here, flat, or after the JSON as binary data."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    parameters: Parameters | None = None
-    data: list[Any] | None = None
-
-
-class InferenceResponse(_Message):
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[ResponseOutput]
-
-
-class TensorMetadata(_Message):
-    name: str
-    datatype: str
-    shape: list[int] = Field(description=f"{ANY} for a dimension of whatever size")
-
-
-class ModelMetadata(_Message):
-    name: str
-    versions: list[str] = Field(description="All versions that are served")
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class ServerMetadata(_Message):
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class Live(_Message):
-    live: bool
-
-
-class Ready(_Message):
-    ready: bool
-
-
-class ModelReady(_Message):
-    name: str
-    ready: bool
-
-
-class IndexRequest(_Message):
-    ready: bool | None = Field(default=None, description="Whether to list only what is served")
-
-
-class IndexEntry(_Message):
-    name: str
-    version: str
-    state: Literal["READY", "UNAVAILABLE"]
-    reason: str = Field(description="Why the version is not served")
-
-
-class ChangeRequest(_Message):
-    """What a request to unload may say."""
-
-    parameters: Parameters | None = None
-
-
-class LoadRequest(_Message):
-    """What a request to load may say: nothing, for a model is loaded as its bundle has it."""
-
-    parameters: Parameters | None = Field(default=None, json_schema_extra={"maxProperties": 0})
-
-
-class ProtocolError(_Message):
-    error: str = Field(description="What was wrong with this request")
-
-
-def parse(schema: type[Message], body: bytes) -> Message:
-    """JSON as the schema has it. Raises `RequestRefused`."""
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        (fault,) = validation.faults(error, schema, body, most=1)
-        raise RequestRefused(f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail) from None
-
-
-def parse_request(body: bytes, head_bytes: bytes | None = None) -> tuple[InferenceRequest, bytes]:
-    """A request and the binary data after it; `head_bytes`, where it is given, says how many bytes are JSON."""
-    if head_bytes is None:
-        return parse(InferenceRequest, body), b""
-    if not head_bytes.isdigit() or len(head_bytes) > len(str(len(body))) or int(head_bytes) > len(body):
-        _refuse(
-            f"the header Inference-Header-Content-Length is {head_bytes.decode('latin-1')!a:.60}; it must say how many"
-            f" of the body's {len(body)} bytes are JSON"
-        )
-    size = int(head_bytes)
-    return parse(InferenceRequest, body[:size]), body[size:]
 
 
 # What a model takes and gives ------------------------------------------------------------------------------
@@ -265,15 +114,15 @@ class Interface:
             return [Wanted(output, binary) for output in self.outputs]
         names = [wanted.name for wanted in request.outputs]
         if len(set(names)) < len(names):
-            _refuse("an output is asked for twice")
+            refuse("an output is asked for twice")
         return [Wanted(self._output(each), _flag(each.parameters, "binary_data", binary)) for each in request.outputs]
 
     def _given(self, inputs: Sequence[RequestInput]) -> RequestInput:
         for each in inputs:
             if each.name != self.input.name:
-                _refuse(f'there is no input "{clipped(each.name, 60)}"; the model takes "{self.input.name}"')
+                refuse(f'there is no input "{clipped(each.name, 60)}"; the model takes "{self.input.name}"')
         if len(inputs) > 1:
-            _refuse(f'the input "{self.input.name}" is given {len(inputs)} times')
+            refuse(f'the input "{self.input.name}" is given {len(inputs)} times')
         return inputs[0]
 
     def _output(self, wanted: RequestOutput) -> Output:
@@ -281,7 +130,7 @@ class Interface:
         _refuse_parameters(what, wanted.parameters, SHARED_MEMORY, "classification")
         known = {output.name: output for output in self.outputs}
         if wanted.name not in known:
-            _refuse(f'there is no output "{clipped(wanted.name, 60)}"; the model gives {", ".join(known)}')
+            refuse(f'there is no output "{clipped(wanted.name, 60)}"; the model gives {", ".join(known)}')
         return known[wanted.name]
 
     def _parse(self, place: int, row: Any) -> Symbols:
@@ -354,7 +203,7 @@ def unpack(datatype: str, data: bytes, most: float = inf) -> list[Any]:
         return _unpack_texts(data, most)
     size = NUMBERS[datatype].itemsize
     if len(data) % size:
-        _refuse(f"{len(data)} bytes are no whole number of {datatype} elements, {size} bytes each")
+        refuse(f"{len(data)} bytes are no whole number of {datatype} elements, {size} bytes each")
     elements: list[Any] = np.frombuffer(data, NUMBERS[datatype]).tolist()
     return elements
 
@@ -364,15 +213,15 @@ def _unpack_texts(data: bytes, most: float) -> list[str]:
     start = 0
     while start < len(data):
         if len(texts) >= most:
-            _refuse(f"there are more than {most} elements")
+            refuse(f"there are more than {most} elements")
         first = start + LENGTH_BYTES
         start = first + int.from_bytes(data[start:first], "little")
         if max(first, start) > len(data):
-            _refuse(f"element {len(texts)} is cut off; it starts with its length, in {LENGTH_BYTES} bytes")
+            refuse(f"element {len(texts)} is cut off; it starts with its length, in {LENGTH_BYTES} bytes")
         try:
             texts.append(data[first:start].decode("utf-8"))
         except UnicodeDecodeError:
-            _refuse(f"element {len(texts)} is not UTF-8")
+            refuse(f"element {len(texts)} is not UTF-8")
     return texts
 
 
@@ -381,14 +230,14 @@ def _rows(expected: Tensor, given: RequestInput, binary: bytes) -> list[Any]:
     what = f'the input "{given.name}"'
     _refuse_parameters(what, given.parameters, SHARED_MEMORY)
     if given.datatype != expected.datatype:
-        _refuse(f"{what} has the datatype {clipped(given.datatype, 60)}; it must be {expected.datatype}")
+        refuse(f"{what} has the datatype {clipped(given.datatype, 60)}; it must be {expected.datatype}")
     count = _count(what, expected, given.shape)
     try:
         elements = _elements(given, expected.datatype, binary)
     except RequestRefused as refused:
         raise RequestRefused(f"{what}: {refused}") from None
     if len(elements) != prod(given.shape):
-        _refuse(f"{what} holds {plural(len(elements), 'element')}; its shape {given.shape} has {prod(given.shape)}")
+        refuse(f"{what} holds {plural(len(elements), 'element')}; its shape {given.shape} has {prod(given.shape)}")
     if len(expected.shape) == 1:
         return elements
     width = given.shape[-1]
@@ -404,9 +253,9 @@ def _count(what: str, expected: Tensor, shape: Sequence[int]) -> int:
             count = 1
         case _:
             right = "[n] or [n, 1]" if len(expected.shape) == 1 else "[n, length] or [length]"
-            _refuse(f"{what} has the shape {clipped(str(list(shape)), 60)}; it must be {right}")
+            refuse(f"{what} has the shape {clipped(str(list(shape)), 60)}; it must be {right}")
     if not 1 <= count <= MOST_ITEMS:
-        _refuse(f"{what} has {plural(count, 'item')}; a request holds 1 to {MOST_ITEMS}")
+        refuse(f"{what} has {plural(count, 'item')}; a request holds 1 to {MOST_ITEMS}")
     return count
 
 
@@ -414,14 +263,14 @@ def _elements(given: RequestInput, datatype: str, binary: bytes) -> list[Any]:
     size = (given.parameters or {}).get(BINARY_SIZE)
     if size is None:
         if given.data is None:
-            _refuse(f"there is no data; send data, or {BINARY_SIZE} and binary data after the JSON")
+            refuse(f"there is no data; send data, or {BINARY_SIZE} and binary data after the JSON")
         if binary:
-            _refuse(f"{len(binary)} bytes follow the JSON, of which {BINARY_SIZE} says nothing")
+            refuse(f"{len(binary)} bytes follow the JSON, of which {BINARY_SIZE} says nothing")
         return _flat(given.data, given.shape)
     if given.data is not None:
-        _refuse(f"there are both data and {BINARY_SIZE}; send one")
+        refuse(f"there are both data and {BINARY_SIZE}; send one")
     if type(size) is not int or size != len(binary):
-        _refuse(
+        refuse(
             f"{BINARY_SIZE} is {size!r:.60}, but {len(binary)} bytes follow the JSON,"
             " whose length the header Inference-Header-Content-Length must say"
         )
@@ -433,14 +282,14 @@ def _flat(data: list[Any], shape: Sequence[int]) -> list[Any]:
     if not any(isinstance(row, list) for row in data):
         return data
     if len(shape) != 2 or not all(isinstance(row, list) and len(row) == shape[1] for row in data):
-        _refuse(f"data must be flat, or nested as its shape {list(shape)} is")
+        refuse(f"data must be flat, or nested as its shape {list(shape)} is")
     return [element for row in data for element in row]
 
 
 def _flag(parameters: Parameters | None, name: str, default: bool) -> bool:
     value = (parameters or {}).get(name, default)
     if not isinstance(value, bool):
-        _refuse(f"the parameter {name} must be true or false")
+        refuse(f"the parameter {name} must be true or false")
     return value
 
 
@@ -448,11 +297,7 @@ def _refuse_parameters(what: str, parameters: Parameters | None, *unknown: str) 
     """Refuse parameters that ask for what is not done here, and that cannot be passed over."""
     for name in parameters or ():
         if name.startswith(unknown):
-            _refuse(f"{what} has the parameter {clipped(name, 60)}, which this service does not support")
-
-
-def _refuse(message: str) -> NoReturn:
-    raise RequestRefused(message)
+            refuse(f"{what} has the parameter {clipped(name, 60)}, which this service does not support")
 
 
 # Answers ---------------------------------------------------------------------------------------------------

@@ -14,18 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
+from app.inference_messages import InferenceRequest, InferenceResponse, RequestRefused, parse_request
 from app.inference_protocol import (
     INTERFACES,
     AnswerUnfit,
-    InferenceRequest,
-    InferenceResponse,
-    RequestRefused,
     answer,
     example_request,
     example_response,
     interface,
     pack,
-    parse_request,
     unpack,
 )
 from app.registry import ModelReference, Prediction

@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from app import content_coding, inference_protocol
+from app import content_coding, inference_messages, inference_protocol
 from app.errors import INFERENCE_PROTOCOL, JSON, ProblemError, protocol_documented
-from app.inference_protocol import (
+from app.inference_messages import (
     ChangeRequest,
     IndexEntry,
     IndexRequest,
@@ -25,8 +25,8 @@ from app.inference_protocol import (
     ModelReady,
     Ready,
     ServerMetadata,
-    interface,
 )
+from app.inference_protocol import interface
 from app.json_route import TIMEOUT_DESCRIBED, read_body, seconds_granted
 from app.lifecycle import Lifecycle
 from app.predictor import deadline
@@ -138,7 +138,7 @@ def infer_router(repository: Repository, body_bytes: int, seconds: float) -> API
         headers, now = dict(request.scope["headers"]), asyncio.get_running_loop().time()
         deadline.set(now + seconds_granted(headers, seconds))
         body = await _content(request, body_bytes)
-        asked, binary = inference_protocol.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))
+        asked, binary = inference_messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))
         deadline.set(min(deadline.get(), now + asked.seconds))
         tensors = interface(predictor.model.problem)
         wanted = tensors.wanted(asked)
@@ -235,7 +235,7 @@ async def _content(request: Request, limit: int) -> bytes:
 
 async def _message(request: Request, schema: type[Message], limit: int) -> Message:
     """The body of a request that need not have one."""
-    return inference_protocol.parse(schema, await _content(request, limit) or b"{}")
+    return inference_messages.parse(schema, await _content(request, limit) or b"{}")
 
 
 def _response(content: bytes, head_bytes: int | None, asked: dict[bytes, bytes]) -> Response:

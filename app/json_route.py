@@ -26,13 +26,16 @@ from app import errors, validation
 from app.errors import MOST_FAULTS, ProblemError, invalid
 from app.headers import ANSWER
 from app.measures import Traffic
-from app.middleware import RequestMiddleware, route_of
+from app.middleware import HEADER, STATUS, WHOLE, RequestMiddleware, only_by_send, route_of
 from app.predictor import deadline
 from app.schemas import clipped
 from app.security import guarded
 
 MEDIA_TYPE = b"application/json"
 HEADERS = [(b"content-type", MEDIA_TYPE), *ANSWER]
+HEAD = b"".join(b"%b: %b\r\n" % header for header in HEADERS) + b"content-length: %d\r\n" + HEADER + b": %b\r\n"
+"""The head's lines of a success, less the length of its body and the request's id."""
+
 TIMEOUT = b"x-timeout-ms"
 MOST_DIGITS = 12
 Headers = Mapping[bytes, bytes]
@@ -101,10 +104,13 @@ class Shortcut:
             if isinstance(route, JsonRoute)
             for method in route.methods or ()
         }
+        self._is_guarded = bool(guards)
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = scope["type"] == "http" and self._routes.get((scope["method"], scope["path"]))
+        if self._is_guarded or not known:
+            only_by_send(scope)
         await (known or self._otherwise)(scope, receive, send)
 
     def route_of(self, scope: Scope) -> str:
@@ -130,6 +136,11 @@ def _application(endpoint: Callable[..., Any], limits: Limits) -> ASGIApp:
         except errors.ANSWERED as error:
             await errors.response(scope, error)(scope, receive, send)
             return
+        if (send_whole := scope.get("extensions", {}).get(WHOLE)) is not None:
+            state = scope["state"]
+            if send_whole(HEAD % (len(content), state["request_id"].encode("ascii")), content):
+                state[STATUS] = 200
+                return
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, length]})
         await send({"type": "http.response.body", "body": content})

@@ -24,8 +24,15 @@ CLIENT_GONE = "the client is gone"
 GONE_STATUS = 499
 """What a request is counted as whose client left before it was answered; it is sent to nobody."""
 
-REFUSED = "refused"
-"""Where a request's state has the status with which its connection was closed before the request was answered."""
+STATUS = "status"
+"""Where a request's state has the status of an answer that was not sent by `send`."""
+
+WHOLE = "app.whole"
+"""Where a scope's extensions have what sends a successful answer, head and body, at once.
+
+It takes the head's lines and the body, and gives whether it has sent them; else `send` must. Whoever wraps `send` to
+see or change answers takes it out, by `only_by_send`.
+"""
 
 OTHER = "other"
 """The route of what was for none."""
@@ -68,7 +75,7 @@ class RequestMiddleware:
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (CLIENT_GONE,):
                 raise
-            status = status or scope["state"].get(REFUSED, GONE_STATUS)
+            status = status or scope["state"].get(STATUS, GONE_STATUS)
         except Exception:
             name = request_id.decode("ascii")
             logger.exception("request %s failed", name, extra={"request_id": name})
@@ -77,7 +84,13 @@ class RequestMiddleware:
             problem = errors.ProblemError(500, "The service failed to answer; the request id names it in the log.")
             await errors.response(scope, problem)(scope, receive, send_with_id)
         finally:
-            self._traffic.note(scope, self._route or route_of(scope), status, perf_counter() - began)
+            seconds = perf_counter() - began
+            self._traffic.note(scope, self._route or route_of(scope), status or scope["state"].get(STATUS, 0), seconds)
+
+
+def only_by_send(scope: Scope) -> None:
+    """Leave no other way to answer than `send`."""
+    scope.get("extensions", {}).pop(WHOLE, None)
 
 
 def route_of(scope: Scope) -> str:

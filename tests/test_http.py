@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -21,11 +22,11 @@ Address = tuple[str, int]
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[Address]:
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[Address]:
     """Where a server answers, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(Settings(), fakes.models())
+        app = create_app(settings, fakes.models())
         config = uvicorn.Config(app, http=HttpProtocol, lifespan="on", ws="none", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -33,6 +34,12 @@ def address() -> Iterator[Address]:
         yield listener.getsockname()
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
+    with serving(Settings()) as address:
+        yield address
 
 
 @pytest.fixture
@@ -250,3 +257,51 @@ def test_many_at_once_get_their_own_answers(address: Address) -> None:
     for thread in threads:
         thread.join()
     assert sums == {number: 2 * number for number in range(32)}
+
+
+def heads(settings: Settings, *requests: dict[str, str]) -> list[dict[str, str]]:
+    """The headers of answers to the same question, each over a connection of its own, less what differs with time."""
+    with serving(settings) as address:
+        found = []
+        for headers in requests:
+            connection = http.client.HTTPConnection(*address, timeout=30)
+            with contextlib.closing(connection):
+                answer = exchange(connection, "POST", "/add", b'{"expression": "10+6"}', JSON | headers)
+            assert (answer.status, answer.data["sum"]) == (200, 16)
+            found.append({name.lower(): value for name, value in answer.headers.items() if name.lower() != "date"})
+            assert "date" in answer.headers
+        return found
+
+
+def test_answer_is_the_same_whether_it_is_sent_at_once_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer after which the connection closes goes by uvicorn's own way."""
+    sent: list[bool] = []
+    send_whole = HttpProtocol._send_whole
+
+    def noting(*arguments: Any) -> bool:
+        sent.append(send_whole(*arguments))
+        return sent[-1]
+
+    monkeypatch.setattr(HttpProtocol, "_send_whole", noting)
+    at_once, usual = heads(Settings(), {"X-Request-ID": "mine"}, {"X-Request-ID": "mine", "Connection": "close"})
+    assert sent == [True, False]
+    assert usual.pop("connection") == "close"
+    assert at_once == usual
+    assert at_once["x-request-id"] == "mine"
+    assert at_once["x-content-type-options"] == "nosniff"
+
+
+def test_guards_see_the_answers_that_they_add_to() -> None:
+    origin = "https://a.example"
+    (found,) = heads(Settings(cors_origins=[origin]), {"Origin": origin})
+    assert found["access-control-allow-origin"] == origin
+
+
+def test_answers_that_are_sent_at_once_are_counted() -> None:
+    with serving(Settings()) as address:
+        connection = http.client.HTTPConnection(*address, timeout=30)
+        with contextlib.closing(connection):
+            assert_serves(connection)
+            assert_serves(connection)
+            counted = exchange(connection, "GET", "/metrics").body.decode()
+    assert 'service_requests_total{route="/add",status="200"} 2.0' in counted

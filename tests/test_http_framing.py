@@ -173,7 +173,7 @@ def test_wish_for_another_protocol_is_ignored(address: Address, protocol: bytes)
 
 def test_nothing_is_read_after_a_wish_for_another_protocol_that_was_overlooked(address: Address) -> None:
     """Neither the body nor what follows it is taken for a request of its own, where the parser has seen the header."""
-    head = POST + LENGTH + b"Connection: Upgrade\r\nUPGRADE: h2c\r\n\r\n"
+    head = POST + LENGTH + b"Connection: UPGRADE\r\nUPGRADE: h2c\r\n\r\n"
     statuses, received = answers(address, head + HIDDEN + BODY)
     assert len(statuses) == 1
     assert b"hidden" not in received

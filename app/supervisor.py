@@ -135,14 +135,17 @@ class Supervisor:
             self._reap_dead()
 
     def _fork(self, place: int, started_w: int | None = None) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or one meant for the worker is lost on its way
         pid = os.fork()
         if pid:
             self._workers[pid] = _Worker(place, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             return pid
         status = 1
         try:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.setpgid(0, 0)  # so that Ctrl-C reaches the parent only, which passes it on
             for descriptor in (self._wake_r, self._wake_w, self._alive_w):
                 os.close(descriptor)

@@ -244,8 +244,12 @@ def _without_upgrade(data: bytes) -> bytes:
     """A request less its wish for another protocol, which HTTP lets a server ignore.
 
     The parser would take what follows the head for that protocol, and Java's client asks for HTTP/2 with every body.
+    Only a head that is whole and ends where any reader ends it is touched: of a line that goes on in the next piece, or
+    of a body, nothing may be taken.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
+    if not end or head.count(b"\n") != head.count(b"\r\n"):
+        return data
     return UPGRADE.sub(b"", head) + end + rest
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.measures import Traffic
 from app.middleware import CLIENT_GONE, RequestMiddleware
-from app.protocol import MOST_HEAD_BYTES, HttpProtocol, OneWrite, http_protocol
+from app.protocol import MOST_HEAD_BYTES, HttpProtocol, OneWrite, _without_upgrade, http_protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -183,6 +183,21 @@ def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() ->
         protocol.connection_lost(None)
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("came", "read"),
+    [
+        (b"POST /a HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\nbody", b"POST /a HTTP/1.1\r\nHost: a\r\n\r\nbody"),
+        (b"POST /a HTTP/1.1\r\nContent-Length: 2\r\nUpgrade: h", None),  # whose next piece is "1\r\n"
+        (b"POST /a HTTP/1.1\r\nContent-Length: 20\n\n\r\nUpgrade: body\r\n\r\n", None),
+        (b"POST /a HTTP/1.1\r\nContent-Length: 20\r\n\n\r\nUpgrade: body\r\n\r\n", None),
+        (b"POST /a HTTP/1.1\r\nHost: a\r\n\r\n\r\nUpgrade: body\r\n\r\n", None),
+    ],
+)
+def test_wish_for_another_protocol_is_taken_out_of_whole_heads_only(came: bytes, read: bytes | None) -> None:
+    """What is left of a line that is cut in two would otherwise go on the line before, such as a length."""
+    assert _without_upgrade(came) == (came if read is None else read)
 
 
 def test_client_that_waits_to_be_invited() -> None:

@@ -118,7 +118,11 @@ def _repository(settings: Settings) -> Repository:
     def load_model(directory: Path) -> Model:
         loader = runtime.loader(settings.runtime)
         return registry.load_model(
-            directory, loader, kind=KINDS.get(directory.parent.name), batch_size=settings.max_batch_size
+            directory,
+            loader,
+            kind=KINDS.get(directory.parent.name),
+            batch_size=settings.max_batch_size,
+            prove=settings.prove,
         )
 
     return Repository(

@@ -6,6 +6,7 @@ what it says raises `BundleError`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from seq2seq.bundle import BundleError, Manifest
 from seq2seq.decoding import Network
 from seq2seq.problem import Problem
 from seq2seq.vocabulary import Symbols
+
+logger = logging.getLogger("app")
 
 CONFIDENCE_DECIMALS = 6
 MOST_DIGITS = 9
@@ -113,16 +116,22 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MOST_DIGITS
 
 
-def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int) -> Model:
-    """Read a bundle, check it in full, load its network and warm it up."""
+def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int, prove: bool = False) -> Model:
+    """Read a bundle, check it in full, load its network and warm it up.
+
+    `prove` has the whole proof made anew. Raises `BundleError`.
+    """
     manifest = bundles.read_manifest(directory)
-    _check_identity(directory, manifest, kind)
+    bundles.check_identity(directory, manifest)
+    _check_kind(directory, manifest, kind)
     bundle = bundles.check_files(directory, manifest)
     bundles.check_proven(bundle)
     try:
         model = Model(bundle.manifest, loader(bundle))
         bundles.check_golden(bundle, model.network)
         bundles.check_answers(bundle, model.network)
+        if prove:
+            _prove(bundle)
         model.warm_up(batch_size)
     except BundleError:
         raise
@@ -131,12 +140,18 @@ def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size:
     return model
 
 
-def _check_identity(path: Path, manifest: Manifest, kind: str | None) -> None:
-    if (manifest.name, manifest.version) != (path.parent.name, path.name):
-        raise BundleError(
-            path / bundles.MANIFEST,
-            f"is that of {manifest.name} {manifest.version}, but stands in the folder {path.parent.name}/{path.name}",
-        )
+def _prove(bundle: bundles.Bundle) -> None:
+    """Decide every request anew. Raises `BundleError` if one is wrong or stays undecided."""
+    from seq2seq.proving import proof  # reads graphs by the onnx package, which takes a fifth of a second to load
+
+    hold_out = bool(bundle.manifest.training["recipe"].get("hold_out"))
+    found = proof.prove(bundle, hold_out=hold_out).proof
+    logger.info("proved %s %s: %s", bundle.manifest.name, bundle.manifest.version, found.sentence)
+    if not found.is_exact:
+        raise BundleError(bundle.path, f"is not exact. {found.sentence}")
+
+
+def _check_kind(path: Path, manifest: Manifest, kind: str | None) -> None:
     if kind is not None and manifest.problem.kind != kind:
         raise BundleError(
             path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"

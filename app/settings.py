@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     runtime: Literal["onnx", "tensorflow"] = Field(
         default="onnx", description="What runs the networks: onnx, or tensorflow where it is installed"
     )
+    prove: bool = Field(
+        default=False, description="Whether to prove each model anew before it is served, which takes seconds"
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 for any that is free")
     workers: PositiveInt = Field(default=1, description="Processes that serve, each with its own copy of the models")

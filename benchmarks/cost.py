@@ -35,6 +35,7 @@ from benchmarks.workload import Route
 from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, Manifest, NetworkSpec
 from seq2seq.decoding import Network
+from seq2seq.evidence import UNKNOWN
 from seq2seq.problems.addition import Addition
 from seq2seq.vocabulary import IdArray
 
@@ -211,7 +212,7 @@ def _network_of(size: Size, directory: Path) -> tuple[Network, int]:
 
     models = networks.build(size.problem, size.spec)
     onnx.save(fused.build(size.problem, size.spec, models), directory / "greedy.onnx")
-    manifest = Manifest("size", "1", size.problem, size.spec, {}, {}, {}, (), {})
+    manifest = Manifest("size", "1", size.problem, size.spec, {}, UNKNOWN, {}, (), {})
     return onnx_runtime.load(Bundle(directory, manifest)), models.parameters
 
 

@@ -34,7 +34,8 @@ def given(problem: str, seed: int) -> dict[str, Any]:
 def ours(problem: str, seed: int) -> dict[str, Any]:
     """Our recipe: same network, same number of samples."""
     from seq2seq.decoding import Autoregressive, RepeatVector
-    from training import evaluation, fitting
+    from seq2seq.proving import running
+    from training import fitting
     from training.recipes import RECIPES as ALL
 
     recipe = replace(ALL[RECIPES[problem]], seed=seed)
@@ -59,7 +60,7 @@ def ours(problem: str, seed: int) -> dict[str, Any]:
     import numpy as np
 
     every = task.distinct(np.random.default_rng(seed), 4_096)
-    result = evaluation.evaluate(task, network, every, hold_out=False)
+    result = running.run(task, network, every, hold_out=False)
     return {"seconds": seconds, "samples": fitted.samples, "wrong": result.wrong, "of": result.checked}
 
 

@@ -27,21 +27,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
 from seq2seq.decoding import Network
+from seq2seq.evidence import Proof
 from seq2seq.problem import Problem, RuleBroken, SpecError
 from seq2seq.problems import from_spec
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 GRAPHS = ("training.keras", "encoder.keras", "decoder.keras", "encoder.onnx", "decoder.onnx", "greedy.onnx")
 """What every bundle must hold beside its manifest."""
 
-COUNTS = ("checked", "wrong", "held_out", "held_out_wrong")
-EVALUATION = (*COUNTS, "lowest_confidence", "accuracy_per_position", "seed")
 AGREEMENTS = ("keras", "separate_graphs")
 """What the graph that is served was compared with."""
 
@@ -83,12 +82,16 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What the network is: its family, the units of each layer a side, and how many parameters it has."""
+    """What the network is: its family, the units of each layer a side, and how many parameters it has.
+
+    `reversed_source` says whether the encoder reads the source's last place first.
+    """
 
     family: Family
     encoder_units: tuple[int, ...]
     decoder_units: tuple[int, ...]
     parameters: int
+    reversed_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Manifest:
     problem: Problem
     network: NetworkSpec
     training: dict[str, Any]
-    evaluation: dict[str, Any]
+    evaluation: Proof
     agreement: dict[str, Any]
     golden: tuple[Golden, ...]
     files: dict[str, FileEntry]
@@ -136,9 +139,10 @@ class Manifest:
                 "encoder_units": list(network.encoder_units),
                 "decoder_units": list(network.decoder_units),
                 "parameters": network.parameters,
+                "reversed_source": network.reversed_source,
             },
             "training": self.training,
-            "evaluation": self.evaluation,
+            "evaluation": self.evaluation.as_data(),
             "agreement": self.agreement,
             "golden": [vars(example) for example in self.golden],
             "files": {name: vars(entry) for name, entry in self.files.items()},
@@ -265,6 +269,17 @@ def read_manifest(directory: Path) -> Manifest:
     return _Reader(path, content).manifest(data)
 
 
+def check_identity(directory: Path, manifest: Manifest) -> None:
+    """Check that a bundle is the one that its folder's name says, <name>/<version>. Raises `BundleError`."""
+    folder = directory.absolute()
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise BundleError(
+            directory / MANIFEST,
+            f"is that of {manifest.name} {manifest.version}, but stands in the folder"
+            f" {folder.parent.name}/{folder.name}",
+        )
+
+
 def check_golden(bundle: Bundle, network: Network) -> None:
     """Replay the golden examples on a loaded network. Raises `BundleError` at the first that comes out otherwise."""
     problem = bundle.manifest.problem
@@ -282,12 +297,17 @@ def check_golden(bundle: Bundle, network: Network) -> None:
 
 def check_proven(bundle: Bundle) -> None:
     """Check that the manifest tells of a proof, and one without a fault. Raises `BundleError`."""
-    problem, evaluation = bundle.manifest.problem, bundle.manifest.evaluation
-    checked, wrong, distinct = evaluation["checked"], evaluation["wrong"], problem.distinct_size
-    if wrong:
-        fault = f"evaluation has {wrong:,} of {checked:,} answers wrong; a network must be exact to be served"
-    elif checked < distinct or problem.domain_size not in (None, checked):
-        fault = f"evaluation is of {checked:,} requests; its problem has {distinct:,} distinct ones"
+    proof = bundle.manifest.evaluation
+    decided = proof.by_enumeration + proof.by_bounds
+    if proof.wrong:
+        fault = f"evaluation has {proof.wrong:,} answers wrong; a network must be exact to be served"
+    elif decided != proof.domain:
+        fault = f"evaluation decides {decided:,} of {proof.domain:,} requests; a network must be proven to be served"
+    elif not proof.is_exact:
+        fault = (
+            f"evaluation has a least margin of {proof.least_margin} logits, too near to the {proof.largest_difference}"
+            " that rounding changes"
+        )
     elif differing := [name for name, each in bundle.manifest.agreement.items() if each["agreed"] != each["compared"]]:
         fault = f"agreement says that {', '.join(differing)} gave other answers"
     else:
@@ -334,16 +354,17 @@ class _Reader:
         for name, expected in _derived(problem).items():
             if not _same(data.get(name), expected):
                 raise self.error(f"{name} are not those of its problem, which are {expected!s:.200}")
+        files = self.files(self.field(data, "files", dict))
         manifest = Manifest(
             name=self.name(data, "name"),
             version=self.name(data, "version"),
             problem=problem,
             network=network,
             training=self.training(problem, network, self.field(data, "training", dict)),
-            evaluation=self.evaluation(problem, self.field(data, "evaluation", dict)),
+            evaluation=self.evaluation(problem, self.field(data, "evaluation", dict), files["greedy.onnx"].sha256),
             agreement=self.agreement(self.field(data, "agreement", dict)),
             golden=self.golden(problem, self.field(data, "golden", list)),
-            files=self.files(self.field(data, "files", dict)),
+            files=files,
         )
         self.keys("the manifest", data, {*manifest.as_data(), "seal"})
         return manifest
@@ -363,6 +384,7 @@ class _Reader:
             encoder_units=self.units(data, "encoder_units"),
             decoder_units=self.units(data, "decoder_units"),
             parameters=self.field(data, "parameters", int),
+            reversed_source=self.field(data, "reversed_source", bool),
         )
         self.keys("network", data, vars(spec))
         if family == "autoregressive" and spec.encoder_units != spec.decoder_units:
@@ -391,25 +413,34 @@ class _Reader:
             raise self.error(f"{key} must be a list of positive integers, not {units!r:.60}")
         return tuple(units)
 
-    def evaluation(self, problem: Problem, data: dict[str, Any]) -> dict[str, Any]:
+    def evaluation(self, problem: Problem, data: dict[str, Any], graph: str) -> Proof:
         """Figures that can all be true at once."""
-        self.keys("evaluation", data, EVALUATION)
-        checked, wrong, held_out, held_out_wrong = (self.field(data, key, int) for key in COUNTS)
-        positions = self.field(data, "accuracy_per_position", list)
-        confidence = self.field(data, "lowest_confidence", float)
-        self.field(data, "seed", int)
+        kinds = get_type_hints(Proof) | {"batch_sizes": list}
+        kinds.pop("weakest")
+        found = {key: self.field(data, key, kind) for key, kind in kinds.items()}
+        sizes = found["batch_sizes"]
+        if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+            raise self.error(f"batch_sizes must be a list of positive integers, not {sizes!r:.60}")
+        proof = Proof(**found | {"batch_sizes": tuple(sizes), "weakest": data.get("weakest")})
+        self.keys("evaluation", data, proof.as_data())
+        self.request(problem, "evaluation's weakest request", proof.weakest)
+        decided = proof.by_enumeration + proof.by_bounds
+        seen = decided + proof.tried
         fits = (
-            0 <= held_out_wrong <= wrong <= checked
-            and held_out_wrong <= held_out <= checked
-            and wrong - held_out_wrong <= checked - held_out
-            and len(positions) == problem.target_length
-            and all(type(share) is float and 0 <= share <= 1 for share in positions)
-            and (wrong > 0 or min(positions) == 1)
-            and 0 <= confidence <= 1
+            min(proof.by_enumeration, proof.by_bounds, proof.tried, proof.held_out_wrong) >= 0
+            and proof.domain == problem.domain_size >= decided
+            and 0 in (decided, proof.tried)
+            and proof.held_out_wrong <= proof.wrong <= seen
+            and proof.held_out_wrong <= proof.held_out <= seen
+            and proof.wrong - proof.held_out_wrong <= seen - proof.held_out
+            and proof.least_margin <= proof.weakest_margin
+            and (not proof.wrong or proof.least_margin <= 0)
+            and proof.largest_difference >= 0
+            and proof.graph == graph
         )
-        if not fits:
-            raise self.error(f"evaluation contradicts itself: {data!s:.300}")
-        return data
+        if not fits or data.get("sentence") != proof.sentence:
+            raise self.error(f"evaluation contradicts itself, its problem or its graph: {data!s:.600}")
+        return proof
 
     def agreement(self, data: dict[str, Any]) -> dict[str, Any]:
         self.keys("agreement", data, AGREEMENTS)
@@ -430,10 +461,7 @@ class _Reader:
         if not isinstance(data, dict) or set(data) != {"request", "decoded", "confidence"}:
             raise self.error("a golden example has request, decoded and confidence")
         request, decoded = data["request"], data["decoded"]
-        try:
-            problem.parse(request)
-        except RuleBroken as error:
-            raise self.error(f"golden example {request!r:.60} is no request: {error}") from error
+        self.request(problem, "golden example", request)
         text = problem.target_vocabulary.is_text
         if type(decoded) is not (str if text else list) or not (text or all(type(item) is int for item in decoded)):
             raise self.error(f"golden example {request!r:.60} gives {decoded!r:.60}, which no network would write")
@@ -441,6 +469,12 @@ class _Reader:
         if not 0 <= confidence <= 1:
             raise self.error(f"golden example {request!r:.60} has a confidence of {confidence}; it is from 0 to 1")
         return Golden(request, decoded, confidence)
+
+    def request(self, problem: Problem, what: str, value: Any) -> None:
+        try:
+            problem.parse(value)
+        except RuleBroken as error:
+            raise self.error(f"{what} {value!r:.60} is no request: {error}") from error
 
     def files(self, data: dict[str, Any]) -> dict[str, FileEntry]:
         if missing := set(GRAPHS) - set(data):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where a graph's weights may lie outside of its file; here nowhere, since only a bundle's own files are sealed."""
+
+LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+"""How much ONNX Runtime rewrites a graph before it runs it. What is served is run with all of it."""
 
 COMPARED = 64
 """How many requests are asked of both the graph that is served and its parts, beside the golden examples."""
@@ -80,6 +88,22 @@ def load_parts(bundle: Bundle, *, threads: int = 1, optimized: bool = True) -> N
     return Autoregressive(
         lambda sources: encoder([sources]), step, problem.target_length, problem.target_vocabulary.padding_id
     )
+
+
+def load_logits(
+    bundle: Bundle, content: bytes, name: str, level: ort.GraphOptimizationLevel = LEVELS["all"]
+) -> Callable[[IdArray, IdArray], FloatArray]:
+    """The served graph with its logits as another output of this name: source ids (B, S) → logits (B, T, V).
+
+    The second argument, the true answers, is not used: where the graph errs, it goes on from its own choice.
+    """
+    session = _session(bundle.path / "greedy.onnx", content, threads=1, level=level)
+
+    def logits(sources: IdArray, _: IdArray) -> FloatArray:
+        found: FloatArray = session.run([name], {"source": np.ascontiguousarray(sources.T)})[0].transpose(1, 0, 2)
+        return found
+
+    return logits
 
 
 def check_parts(bundle: Bundle, network: Network) -> None:
@@ -172,23 +196,9 @@ class _Graph:
     def __init__(
         self, bundle: Bundle, name: str, inputs: Signature, outputs: Signature, threads: int, optimized: bool = True
     ):
-        options = ort.SessionOptions()
-        if not optimized:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        options.add_session_config_entry(WEIGHTS_FOLDER, os.devnull)
         path = bundle.path / name
         content = bundle.content(name)
-        try:
-            self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            finite = all(np.isfinite(weights).all() for weights in _weights(memoryview(content)))
-        except Exception as error:  # ONNX Runtime raises many kinds, all derived from Exception alone
-            raise BundleError(path, f"cannot be run: {error}") from error
-        if not finite:
-            raise BundleError(path, "has weights that are no numbers")
+        self.session = _session(path, content, threads=threads, level=LEVELS["all" if optimized else "none"])
         _check_signature(path, "inputs", self.session.get_inputs(), inputs)
         _check_signature(path, "outputs", self.session.get_outputs(), outputs)
         self._inputs = list(inputs)
@@ -197,6 +207,25 @@ class _Graph:
     def __call__(self, arrays: Sequence[IdArray | FloatArray]) -> list[Any]:
         results: list[Any] = self.session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
         return results
+
+
+def _session(path: Path, content: bytes, *, threads: int, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
+    """An ONNX file, ready to run. Raises `BundleError`."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry(WEIGHTS_FOLDER, os.devnull)
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        finite = all(np.isfinite(weights).all() for weights in _weights(memoryview(content)))
+    except Exception as error:  # ONNX Runtime raises many kinds, all derived from Exception alone
+        raise BundleError(path, f"cannot be run: {error}") from error
+    if not finite:
+        raise BundleError(path, "has weights that are no numbers")
+    return session
 
 
 def _check_signature(path: Path, side: str, actual: Sequence[ort.NodeArg], expected: Signature) -> None:

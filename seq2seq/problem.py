@@ -99,8 +99,20 @@ class Problem(ABC):
 
     @property
     @abstractmethod
-    def domain_size(self) -> int | None:
-        """How many requests are acceptable where `distinct` lists them all, else None."""
+    def domain_size(self) -> int:
+        """How many requests are acceptable."""
+
+    @property
+    def tail_count(self) -> int:
+        """How many requests each distinct problem stands for."""
+        return self.domain_size // self.distinct_size
+
+    def tails(self) -> IdArray:
+        """What the last m places of a source can hold, if no answer depends on them (n, m): each content once.
+
+        A problem in which every place counts has one tail, of no places.
+        """
+        return np.zeros((1, 0), dtype=np.int32)
 
     @abstractmethod
     def keys(self, sources: IdArray) -> Keys:

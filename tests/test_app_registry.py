@@ -96,8 +96,9 @@ def test_golden_example_that_comes_out_otherwise_is_refused(tmp_path: Path) -> N
 
 def test_network_that_was_not_exact_is_refused(tmp_path: Path) -> None:
     manifest = fakes.addition_manifest()
-    fakes.write_bundle(tmp_path, replace(manifest, evaluation=manifest.evaluation | {"wrong": 3}))
-    assert "evaluation has 3 of 1,010,000 answers wrong" in refusal(tmp_path / "addition")
+    wrong = replace(manifest.evaluation, wrong=3, least_margin=-1.0)
+    fakes.write_bundle(tmp_path, replace(manifest, evaluation=wrong))
+    assert "evaluation has 3 answers wrong" in refusal(tmp_path / "addition")
 
 
 def test_network_that_errs_is_refused(models_dir: Path) -> None:

@@ -107,7 +107,7 @@ def test_model(client: Client) -> None:
     assert model["problem"] == fakes.REVERSAL.spec()
     assert model["vocabularies"]["source"]["symbols"] == list(range(51))
     assert model["lengths"] == {"source": 6, "target": 3}
-    assert model["evaluation"] == fakes.reversal_manifest().evaluation
+    assert model["evaluation"] == fakes.reversal_manifest().evaluation.as_data()
     assert model["network"]["family"] == "repeat_vector"
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from seq2seq import bundle
 from seq2seq.bundle import AGREEMENTS, GRAPHS, Bundle, BundleError, Family, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import Network, RepeatVector
+from seq2seq.evidence import Proof
 from seq2seq.problem import Problem
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
@@ -31,15 +33,22 @@ MANIFEST = Manifest(
         },
         "samples": 10,
     },
-    evaluation={
-        "checked": 1_010_000,
-        "wrong": 0,
-        "held_out": 500_000,
-        "held_out_wrong": 0,
-        "lowest_confidence": 0.5,
-        "accuracy_per_position": [1.0, 1.0, 1.0],
-        "seed": 1,
-    },
+    evaluation=Proof(
+        domain=1_010_000,
+        by_enumeration=1_010_000,
+        by_bounds=0,
+        tried=0,
+        wrong=0,
+        held_out=500_000,
+        held_out_wrong=0,
+        least_margin=2.0,
+        weakest="0+0",
+        weakest_margin=2.0,
+        largest_difference=1e-5,
+        batch_sizes=(1, 64),
+        graph=hashlib.sha256(b"greedy.onnx" * 3).hexdigest(),
+        runtime="by hand",
+    ),
     agreement={name: {"compared": 5, "agreed": 5, "largest_difference": 0.0} for name in AGREEMENTS},
     golden=(Golden("10+6", "16", 1.0),),
     files={},
@@ -98,7 +107,7 @@ def test_what_is_sealed_reads_back(sealed: Path) -> None:
 
 def test_the_manifest_says_all_that_a_reader_needs(sealed: Path) -> None:
     data = json.loads((sealed / "manifest.json").read_text())
-    assert data["format"] == 2
+    assert data["format"] == 3
     assert data["problem"] == PROBLEM.spec()
     assert data["vocabularies"]["source"] == {"symbols": [*"0123456789+ "], "padding": " "}
     assert data["lengths"] == {"source": 8, "target": 3}
@@ -218,16 +227,25 @@ BAD_PATHS = (
     *("report/../../x", "a/b/c/d/e"),
 )
 BAD_EVALUATIONS: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"wrong": 1_010_001}, "evaluation contradicts itself"),
-    ({"wrong": 1, "held_out_wrong": 2}, "evaluation contradicts itself"),
+    ({"wrong": 1_010_001, "least_margin": -1.0}, "evaluation contradicts itself"),
+    ({"wrong": 1}, "evaluation contradicts itself"),
+    ({"wrong": 1, "held_out_wrong": 2, "least_margin": -1.0}, "evaluation contradicts itself"),
     ({"held_out": 1_010_001}, "evaluation contradicts itself"),
-    ({"held_out": 1_010_000, "wrong": 1}, "evaluation contradicts itself"),
-    ({"lowest_confidence": 1.5}, "evaluation contradicts itself"),
-    ({"accuracy_per_position": [1.0, 1.0]}, "evaluation contradicts itself"),
-    ({"accuracy_per_position": [1.0, 0.9, 1.0]}, "evaluation contradicts itself"),
-    ({"accuracy_per_position": [1.0, True, 1.0]}, "evaluation contradicts itself"),
+    ({"held_out": 1_010_000, "wrong": 1, "least_margin": -1.0}, "evaluation contradicts itself"),
+    ({"domain": 1_009_999}, "evaluation contradicts itself"),
+    ({"by_bounds": 1}, "evaluation contradicts itself"),
+    ({"by_enumeration": -1}, "evaluation contradicts itself"),
+    ({"tried": 5}, "evaluation contradicts itself"),
+    ({"least_margin": 2.5}, "evaluation contradicts itself"),
+    ({"largest_difference": -1e-5}, "evaluation contradicts itself"),
+    ({"graph": "0" * 64}, "evaluation contradicts itself"),
+    ({"sentence": "All requests are right."}, "evaluation contradicts itself"),
+    ({"runtime": "another"}, "evaluation contradicts itself"),
+    ({"weakest": "0-0"}, "evaluation's weakest request '0-0' is no request"),
+    ({"batch_sizes": []}, "batch_sizes must be a list of positive integers"),
+    ({"batch_sizes": [True]}, "batch_sizes must be a list of positive integers"),
     ({"wrong": False}, "wrong must be int"),
-    ({"seed": "1"}, "seed must be int"),
+    ({"least_margin": 2}, "least_margin must be float"),
     ({"more": 1}, "evaluation has 'more'"),
 )
 ENTRY = {"sha256": "0" * 64, "size": 0}
@@ -243,9 +261,9 @@ def nested(levels: int) -> list[Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data.update(format=1), "format is 1; this release reads format 2"),
+        (lambda data: data.update(format=1), "format is 1; this release reads format 3"),
         (lambda data: data.update(format=2.0), "format is 2.0; this release"),
-        (lambda data: data.update(more=1), "the manifest has 'more', which format 2 does not know"),
+        (lambda data: data.update(more=1), "the manifest has 'more', which format 3 does not know"),
         (lambda data: data.pop("name"), "name must be str"),
         *((lambda data, name=name: data.update(name=name), "may hold letters") for name in BAD_NAMES),
         *((lambda data, name=name: data.update(version=name), "may hold letters") for name in BAD_NAMES),
@@ -393,16 +411,16 @@ def test_golden_examples_are_replayed(sealed: Path) -> None:
 @pytest.mark.parametrize(
     ("evaluation", "agreed", "words"),
     [
-        ({"wrong": 1}, 5, "evaluation has 1 of 1,010,000 answers wrong; a network must be exact to be served"),
-        ({"checked": 1_009_999}, 5, "evaluation is of 1,009,999 requests; its problem has 1,010,000 distinct ones"),
-        ({"checked": 1_010_001}, 5, "evaluation is of 1,010,001 requests"),
+        ({"wrong": 1}, 5, "evaluation has 1 answers wrong; a network must be exact to be served"),
+        ({"by_enumeration": 9}, 5, "evaluation decides 9 of 1,010,000 requests; a network must be proven"),
+        ({"least_margin": 9e-5}, 5, "evaluation has a least margin of 9e-05 logits, too near to the 1e-05"),
         ({}, 4, "agreement says that keras, separate_graphs gave other answers"),
     ],
 )
 def test_what_was_not_proven_exact_is_told(evaluation: dict[str, Any], agreed: int, words: str) -> None:
     bundle.check_proven(Bundle(Path("x"), MANIFEST))
     agreement = {name: {**each, "agreed": agreed} for name, each in MANIFEST.agreement.items()}
-    manifest = replace(MANIFEST, evaluation=MANIFEST.evaluation | evaluation, agreement=agreement)
+    manifest = replace(MANIFEST, evaluation=replace(MANIFEST.evaluation, **evaluation), agreement=agreement)
     with pytest.raises(BundleError, match=rf"manifest\.json: {words}"):
         bundle.check_proven(Bundle(Path("x"), manifest))
 

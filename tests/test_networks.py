@@ -7,6 +7,7 @@ import pytest
 
 from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, Family, Manifest, NetworkSpec
+from seq2seq.evidence import UNKNOWN
 from seq2seq.problem import Problem
 from training import networks
 from training.data import shifted
@@ -74,7 +75,7 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
 def test_all_graphs_answer_alike(problem: Problem, spec: NetworkSpec, tmp_path: Path) -> None:
     models = networks.build(problem, spec)
     export(problem, spec, models.training.get_weights(), tmp_path)
-    files = Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, {}, {}, (), {}))
+    files = Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {}))
     sources = sources_of(problem)
     expected = keras_network(problem, spec, tmp_path).greedy(sources)
     for network in (onnx_runtime.load(files), onnx_runtime.load_parts(files)):
@@ -91,7 +92,7 @@ def test_all_graphs_answer_alike(problem: Problem, spec: NetworkSpec, tmp_path: 
 def test_threads_get_their_own_answers(tmp_path: Path) -> None:
     problem, spec = ADDITION, NetworkSpec("repeat_vector", (8,), (8,), 0)
     export(problem, spec, networks.build(problem, spec).training.get_weights(), tmp_path)
-    network = onnx_runtime.load(Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, {}, {}, (), {})))
+    network = onnx_runtime.load(Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {})))
     sources = sources_of(problem)
     expected = network.greedy(sources).probabilities
 

@@ -413,19 +413,16 @@ def a_proof_with_faults(copy: Copy) -> str:
     """The network was not exact, not asked everything, or the figures cannot be."""
     data = copy.data()
     evaluation = data["evaluation"]
-    checked = evaluation["checked"]
+    domain = evaluation["domain"]
     changes: list[dict[str, Any]] = [
-        *({"wrong": 1}, {"wrong": checked}, {"wrong": -1}, {"wrong": True}, {"wrong": 0.0}, {"wrong": None}),
-        *({"wrong": 1, "held_out_wrong": 1}, {"held_out_wrong": 1}, {"held_out": -1}, {"held_out": checked + 1}),
-        *({"checked": 0}, {"checked": -checked}, {"checked": 1_000}, {"checked": 100_000}, {"checked": float(checked)}),
-        *(
-            {"lowest_confidence": -0.5},
-            {"lowest_confidence": 1.5},
-            {"lowest_confidence": 1},
-            {"lowest_confidence": "1"},
-        ),
-        *({"accuracy_per_position": []}, {"accuracy_per_position": [1.0, 1.0]}, {"accuracy_per_position": [1, 1, 1]}),
-        *({"accuracy_per_position": [1.0, 0.99, 1.0]}, {"accuracy_per_position": [1.0, 1.0, 2.0]}, {"seed": None}),
+        *({"wrong": 1}, {"wrong": domain}, {"wrong": -1}, {"wrong": True}, {"wrong": 0.0}, {"wrong": None}),
+        *({"wrong": 1, "held_out_wrong": 1}, {"held_out_wrong": 1}, {"held_out": -1}, {"held_out": domain + 1}),
+        *({"domain": 0}, {"domain": -domain}, {"domain": 1_000}, {"domain": domain - 1}, {"domain": float(domain)}),
+        *({"by_bounds": -1}, {"by_bounds": 1_000}, {"by_enumeration": 1}, {"tried": 1}, {"tried": -1}),
+        *({"least_margin": -0.5}, {"least_margin": 0.0}, {"least_margin": 1}, {"least_margin": 1e9}),
+        *({"weakest": None}, {"weakest": []}, {"weakest": "1-1"}, {"weakest_margin": 0.0}),
+        *({"largest_difference": -1.0}, {"largest_difference": 10.0}, {"largest_difference": 0}),
+        *({"batch_sizes": []}, {"batch_sizes": [0]}, {"graph": "0" * 64}, {"runtime": "x"}, {"sentence": "Exact."}),
     ]
     evaluation |= copy.one_of(*changes)
     copy.say(data)
@@ -495,7 +492,7 @@ def json_of_its_own(copy: Copy) -> str:
     """What Python's parser lets pass, or what passes but cannot be served."""
     old, new = copy.one_of(
         ('"confidence": ', copy.one_of('"confidence": NaN, "x": ', '"confidence": Infinity, "x": ')),
-        ('"lowest_confidence": ', '"lowest_confidence": -Infinity, "x": '),
+        ('"least_margin": ', '"least_margin": -Infinity, "x": '),
         ('"seconds": ', copy.one_of('"seconds": NaN, "x": ', '"seconds": 1e999, "x": ', '"seconds": -1E+999, "x": ')),
         ('"seconds": ', '"seconds": 1' + "0" * 5_000 + ', "x": '),
         *(

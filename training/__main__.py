@@ -18,9 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
 from seq2seq.bundle import BundleError, Manifest
-from training import evaluation, report
+from training import report, verifying
 from training.recipes import RECIPES, Recipe
 
 STOPPED = 130
@@ -143,57 +143,22 @@ def _next_version(directory: Path) -> Path:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Prove each bundle anew with its ONNX graphs; exit status 1 if any answer is wrong or differs from Keras'."""
+    """Prove each bundle anew and report it; exit status 1 if any is not exact, or cannot be verified."""
     status = 0
     for directory in options.directories:
         try:
-            faultless = _verify(directory, as_json=options.json, keras=options.keras)
+            verdict = verifying.verify(directory, keras=options.keras)
         except BundleError as error:
             print(f"training: {error}", file=sys.stderr)
-            faultless = False
-        status = status if faultless else 1
+            status = 1
+            continue
+        print(json.dumps(verdict.as_data()) if options.json else verdict, flush=True)
+        status = 1 if verdict.fault else status
     return status
 
 
-def _verify(directory: Path, *, as_json: bool, keras: bool) -> bool:
-    """Prove one bundle, print what came of it, and say whether it is without fault."""
-    loaded = bundle.read(directory)
-    manifest, problem = loaded.manifest, loaded.manifest.problem
-    network = onnx_runtime.load(loaded)
-    bundle.check_golden(loaded, network)
-    seed = manifest.evaluation.get("seed", 0)
-    hold_out = bool(manifest.training["recipe"]["hold_out"])
-    result = evaluation.evaluate(problem, network, evaluation.whole_domain(problem, seed), hold_out=hold_out)
-    agreement = manifest.agreement["keras"]
-    if keras:
-        from training import export
-
-        other = export.keras_network(problem, manifest.network, directory)
-        agreement = evaluation.agreement(network, other, evaluation.whole_domain(problem, seed)).as_data()
-    agrees = agreement["agreed"] == agreement["compared"]
-    if as_json:
-        line = {"model": manifest.name, "version": manifest.version, "domain": problem.domain_size}
-        line |= {"distinct": problem.distinct_size, **result.as_data(), "onnx_keras_agree": agrees}
-        print(json.dumps(line), flush=True)
-    else:
-        print(f"{manifest.name} {manifest.version}: {_sentence(result.as_data(), agreement, problem.domain_size)}")
-        for mistake in result.mistakes:
-            print(f"  {mistake.request!r}: wrote {mistake.written!r}, right is {mistake.right!r}")
-    return result.wrong == 0 and agrees
-
-
-def _sentence(result: dict[str, Any], agreement: dict[str, Any], domain: int | None) -> str:
-    """The figures of a proof in one sentence."""
-    whole = "the whole domain" if domain == result["checked"] else "every distinct problem and random requests"
-    return (
-        f"{result['wrong']:,} wrong of {result['checked']:,} ({whole}); held out {result['held_out_wrong']:,} wrong of"
-        f" {result['held_out']:,}; lowest confidence {result['lowest_confidence']}; ONNX and Keras agree on"
-        f" {agreement['agreed']:,} of {agreement['compared']:,}"
-    )
-
-
 def _summary(manifest: Manifest) -> str:
-    return _sentence(manifest.evaluation, manifest.agreement["keras"], manifest.problem.domain_size)
+    return manifest.evaluation.sentence
 
 
 def show(options: argparse.Namespace) -> int:

@@ -23,14 +23,16 @@ import tensorflow as tf
 from seq2seq import bundle, onnx_runtime
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
+from seq2seq.evidence import UNKNOWN
 from seq2seq.problem import Problem
+from seq2seq.proving import proof
+from seq2seq.proving.running import Logits, Mistake
 from seq2seq.vocabulary import FloatArray, IdArray
-from training import evaluation, fused, networks, report
+from training import data, fused, networks, report
 from training.fitting import Fit
+from training.progress import Progress
 from training.recipes import Recipe
 
-PROOF_SEED = 2026
-"""Seeds the requests that a proof draws, apart from those that training draws."""
 GOLDEN_EXAMPLES = 8
 PACKAGES = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
@@ -46,7 +48,7 @@ def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) 
         "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
     }
     weights = fit.models.training.get_weights()
-    return write(Manifest(name, version, recipe.problem, fit.spec, training, {}, {}, (), {}), weights, directory)
+    return write(Manifest(name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {}), weights, directory)
 
 
 def renew(directory: Path) -> Manifest:
@@ -60,7 +62,9 @@ def write(draft: Manifest, weights: list[Any], directory: Path) -> Manifest:
     """Write graphs, proof, plots, card and manifest; what is written is read back before it counts."""
     with bundle.staged(directory) as staging:
         export(draft.problem, draft.network, weights, staging)
-        manifest = prove(replace(draft, golden=(), files={}), staging)
+        progress = Progress(f"proving {draft.name} {draft.version}")
+        manifest, mistakes = prove(replace(draft, golden=(), files={}), staging, progress)
+        progress.close()
         report.write(manifest, staging / "report")
         bundle.seal(staging, manifest)
         loaded = bundle.read(staging)
@@ -114,32 +118,42 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def prove(draft: Manifest, directory: Path) -> Manifest:
-    """Run the graphs over the domain: how many answers are right, and whether Keras and all graphs agree on them."""
-    problem = draft.problem
-    files = Bundle(directory, draft)
-    served = onnx_runtime.load(files)
-    result = evaluation.evaluate(
-        problem, served, evaluation.whole_domain(problem, PROOF_SEED), hold_out=draft.training["recipe"]["hold_out"]
+def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifest, list[Mistake]]:
+    """Decide every request by the graphs as they were written, and compare Keras and the separate graphs with them."""
+    problem, files = draft.problem, Bundle(directory, draft)
+    outcome = proof.prove(
+        files,
+        hold_out=draft.training["recipe"]["hold_out"],
+        networks={
+            "keras": keras_network(problem, draft.network, directory),
+            "separate_graphs": onnx_runtime.load_parts(files),
+        },
+        logits={"training.keras": keras_logits(problem, draft.network, directory)},
+        progress=progress,
     )
-    others = {
-        "keras": keras_network(problem, draft.network, directory),
-        "separate_graphs": onnx_runtime.load_parts(files),
-    }
-    agreement = {
-        name: evaluation.agreement(served, other, evaluation.whole_domain(problem, PROOF_SEED)).as_data()
-        for name, other in others.items()
-    }
-    sources = problem.sample_sources(np.random.default_rng(PROOF_SEED), GOLDEN_EXAMPLES)
-    decoded = served.greedy(sources)
+    sources = problem.sample_sources(np.random.default_rng(proof.SEED), GOLDEN_EXAMPLES)
+    decoded = onnx_runtime.load(files).greedy(sources)
     golden = tuple(
         Golden(request, written, round(confidence, 6))
         for request, written, confidence in zip(
             problem.requests(sources), problem.decode(decoded.ids), decoded.confidence, strict=True
         )
     )
-    evaluated = {**result.as_data(), "seed": PROOF_SEED}
-    return replace(draft, evaluation=evaluated, agreement=agreement, golden=golden)
+    agreement = {name: vars(each) for name, each in outcome.agreements.items()}
+    return replace(draft, evaluation=outcome.proof, agreement=agreement, golden=golden), outcome.mistakes
+
+
+def keras_logits(problem: Problem, spec: NetworkSpec, directory: Path) -> Logits:
+    """The logits of the saved training model, which is told the true symbols before each place."""
+    model = keras.saving.load_model(directory / "training.keras", compile=False)
+    start = problem.target_vocabulary.padding_id
+
+    def logits(sources: IdArray, targets: IdArray) -> FloatArray:
+        inputs = sources if spec.family == "repeat_vector" else [sources, data.shifted(targets, start)]
+        found: FloatArray = model.predict(inputs, batch_size=1_024, verbose=0)
+        return found
+
+    return logits
 
 
 def keras_network(problem: Problem, spec: NetworkSpec, directory: Path) -> Network:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -18,7 +19,8 @@ import tensorflow as tf
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Pair
-from training import data, networks
+from training import certified, data, networks
+from training.loss import cross_entropy
 from training.recipes import Recipe
 
 STEPS_PER_EXECUTION = 50
@@ -46,12 +48,23 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         _one_thread_an_operation()
     keras.utils.set_random_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, parameters=0)
+    spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, 0, recipe.reversed_source)
     models = networks.build(recipe.problem, spec, unroll=True)
     training = models.training
+    callbacks = list(callbacks)
+    if recipe.bound_weight:
+        training = certified.Certified(
+            models,
+            recipe.problem.tails(),
+            weight=recipe.bound_weight,
+            rows=recipe.bound_rows,
+            margin=recipe.margin,
+            seed=recipe.seed,
+        )
+        callbacks.append(certified.GrowingBox(recipe.steps))
     training.compile(
         optimizer=_optimizer(recipe),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, name="loss"),
+        loss=partial(cross_entropy, margin=recipe.margin),
         metrics=[exact_sequences, per_symbol],
         jit_compile=recipe.xla,
         steps_per_execution=_largest_divisor(recipe.steps_per_epoch, STEPS_PER_EXECUTION),
@@ -64,11 +77,11 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         validation_data=None if validation is None else _whole(recipe, validation),
         shuffle=False,
         verbose=verbose,
-        callbacks=list(callbacks),
+        callbacks=callbacks,
     )
     return Fit(
         models=models,
-        spec=NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, models.parameters),
+        spec=replace(spec, parameters=models.parameters),
         history={name: [float(value) for value in values] for name, values in history.history.items()},
         samples=recipe.steps * recipe.batch_size,
         seconds=time.perf_counter() - started,

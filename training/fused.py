@@ -32,7 +32,8 @@ def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProt
     x = writer.add("Gather", [writer.constant(eye), "source"])  # (S, B, V)
     finals = []
     for depth in range(len(spec.encoder_units)):
-        outputs, h, c = writer.lstm(models.encoder.get_layer(f"encoder_lstm_{depth}"), x)
+        layer = models.encoder.get_layer(f"encoder_lstm_{depth}")
+        outputs, h, c = writer.lstm(layer, x, direction="reverse" if spec.reversed_source else None)
         finals.append((h, c))
         if depth + 1 < len(spec.encoder_units):
             x = writer.rows(outputs)
@@ -94,8 +95,13 @@ class _Writer:
         name: str = self.weights[key].name
         return name
 
-    def lstm(self, layer: keras.layers.LSTM, x: str, h: str = "", c: str = "") -> tuple[str, str, str]:
-        """A layer over x (T, B, D) from states h, c (1, B, H): outputs (T, 1, B, H), final h and c (1, B, H)."""
+    def lstm(
+        self, layer: keras.layers.LSTM, x: str, h: str = "", c: str = "", direction: str | None = None
+    ) -> tuple[str, str, str]:
+        """A layer over x (T, B, D) from states h, c (1, B, H): outputs (T, 1, B, H), final h and c (1, B, H).
+
+        In the direction `reverse` it reads the last step first; its outputs stand in time's order all the same.
+        """
         kernel, recurrent, bias = (_to_onnx_gates(weight) for weight in layer.get_weights())
         place = len(self.nodes)
         outputs = [f"lstm_{place}_{name}" for name in ("y", "h", "c")]
@@ -103,7 +109,7 @@ class _Writer:
         inputs = [x, *map(self.constant, weights), "", h, c]
         while not inputs[-1]:
             inputs.pop()
-        self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=layer.units))
+        self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=layer.units, direction=direction))
         return outputs[0], outputs[1], outputs[2]
 
     def rows(self, outputs: str) -> str:

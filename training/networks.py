@@ -37,23 +37,27 @@ class Models:
 def build(problem: Problem, spec: NetworkSpec, *, unroll: bool = False) -> Models:
     """The models of a network for a problem, with fresh weights; `unroll` trades compile time for speed."""
     family = {"repeat_vector": _repeat_vector, "autoregressive": _autoregressive}[spec.family]
-    return family(problem, spec.encoder_units, spec.decoder_units, unroll)
+    return family(problem, spec, unroll)
 
 
-def _repeat_vector(
-    problem: Problem, encoder_units: tuple[int, ...], decoder_units: tuple[int, ...], unroll: bool
-) -> Models:
+def _read(problem: Problem, spec: NetworkSpec) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The input `source` (B, S), and what the encoder reads: one-hot vectors (B, S, V), perhaps the last one first."""
+    source = keras.Input((problem.source_length,), dtype="int32", name="source")
+    in_order = keras.ops.flip(source, axis=1) if spec.reversed_source else source
+    return source, keras.ops.one_hot(in_order, len(problem.source_vocabulary))
+
+
+def _repeat_vector(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models:
     """The encoder's last output, repeated once for each place of the answer, drives the decoder."""
-    source = keras.Input((problem.source_length,), dtype="int32", name="source")  # (B, S)
-    x = keras.ops.one_hot(source, len(problem.source_vocabulary))  # (B, S, V)
-    for depth, units in enumerate(encoder_units):
-        last = depth == len(encoder_units) - 1
+    source, x = _read(problem, spec)
+    for depth, units in enumerate(spec.encoder_units):
+        last = depth == len(spec.encoder_units) - 1
         x = keras.layers.LSTM(units, return_sequences=not last, unroll=unroll, name=f"encoder_lstm_{depth}")(x)
     encoder = keras.Model(source, x, name="encoder")  # (B, H)
 
-    state = keras.Input((encoder_units[-1],), name="state_0")  # (B, H)
+    state = keras.Input((spec.encoder_units[-1],), name="state_0")  # (B, H)
     x = keras.layers.RepeatVector(problem.target_length, name="repeat")(state)  # (B, T, H)
-    for depth, units in enumerate(decoder_units):
+    for depth, units in enumerate(spec.decoder_units):
         x = keras.layers.LSTM(units, return_sequences=True, unroll=unroll, name=f"decoder_lstm_{depth}")(x)
     logits = keras.layers.Dense(len(problem.target_vocabulary), name="logits")(x)  # (B, T, V)
     to_logits = keras.Model(state, logits)
@@ -63,25 +67,24 @@ def _repeat_vector(
     return Models(training, encoder, decoder)
 
 
-def _autoregressive(
-    problem: Problem, encoder_units: tuple[int, ...], decoder_units: tuple[int, ...], unroll: bool
-) -> Models:
+def _autoregressive(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models:
     """Teacher forcing in training; at inference the decoder is stepped with the symbol it last chose.
 
     Each encoder layer's final h and c start the decoder layer of the same depth, so both sides have the same units.
     """
-    if encoder_units != decoder_units:
-        raise ValueError(f"an autoregressive network has the same units a side, not {encoder_units}, {decoder_units}")
+    if spec.encoder_units != spec.decoder_units:
+        raise ValueError(
+            f"an autoregressive network has the same units a side, not {spec.encoder_units}, {spec.decoder_units}"
+        )
     lstms = [
         keras.layers.LSTM(units, return_sequences=True, return_state=True, unroll=unroll, name=f"decoder_lstm_{depth}")
-        for depth, units in enumerate(decoder_units)
+        for depth, units in enumerate(spec.decoder_units)
     ]
     to_logits = keras.layers.Dense(len(problem.target_vocabulary), name="logits")
 
-    source = keras.Input((problem.source_length,), dtype="int32", name="source")  # (B, S)
-    x = keras.ops.one_hot(source, len(problem.source_vocabulary))  # (B, S, V)
+    source, x = _read(problem, spec)
     states = []
-    for depth, units in enumerate(encoder_units):
+    for depth, units in enumerate(spec.encoder_units):
         x, h, c = keras.layers.LSTM(
             units, return_sequences=True, return_state=True, unroll=unroll, name=f"encoder_lstm_{depth}"
         )(x)
@@ -102,7 +105,7 @@ def _autoregressive(
     symbol = keras.Input((1,), dtype="int32", name="symbol")  # (B, 1)
     inputs = [
         keras.Input((units,), name=f"state_{2 * depth + half}")
-        for depth, units in enumerate(decoder_units)
+        for depth, units in enumerate(spec.decoder_units)
         for half in range(2)
     ]
     logits, *finals = decode(symbol, inputs)  # (B, 1, V), h, c, …

@@ -30,6 +30,10 @@ class Recipe:
     passes          draw by going through all distinct problems, shuffled anew each time, not at random
     rare            the share of draws in which rare answers are made common (see the problem)
     hold_out        never train on the held-out half of the distinct problems
+    margin          by how much the loss lowers each true logit, so that it ends that much higher (see `training.loss`)
+    reversed_source  the encoder reads the source's last place first
+    bound_weight    of the cross-entropy on the worst logits over all tails (see `training.certified`); 0 for none
+    bound_rows      how many heads of each batch that cross-entropy is computed for
     xla             compile by XLA, which takes seconds more at the start, and pays in long runs of the smallest steps;
                     without it TensorFlow runs operations side by side, each on one thread
     ships           saved under models/ unless told otherwise
@@ -55,6 +59,10 @@ class Recipe:
     passes: bool = False
     rare: float = 0.0
     hold_out: bool = False
+    margin: float = 0.0
+    reversed_source: bool = False
+    bound_weight: float = 0.0
+    bound_rows: int = 64
     xla: bool = True
     ships: bool = False
     seed: int = 1

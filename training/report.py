@@ -41,8 +41,6 @@ def card(manifest: Manifest) -> str:
     recipe = manifest.training["recipe"]
     proof = manifest.evaluation
     agreement = manifest.agreement["keras"]
-    domain = manifest.problem.domain_size
-    scope = "every request there is" if domain is not None else "every distinct problem, and random requests besides"
     trained_on = "half of all distinct problems, the rest held out" if recipe["hold_out"] else "the whole domain"
     settings = {key: value for key, value in recipe.items() if key not in ("name", "about", "problem")}
     golden = "\n".join(f"- `{e.request}` → `{e.decoded}` ({e.confidence:.4f})" for e in manifest.golden)
@@ -62,17 +60,16 @@ def card(manifest: Manifest) -> str:
 
 ## Quality
 
-The ONNX graphs were run over {scope}:
+{proof.sentence}
 
-| | checked | wrong |
+| | requests | wrong |
 |---|---:|---:|
-| all | {proof["checked"]:,} | {proof["wrong"]:,} |
-| held out, never trained on | {proof["held_out"]:,} | {proof["held_out_wrong"]:,} |
+| all | {proof.tried or proof.domain:,} | {proof.wrong:,} |
+| held out, never trained on | {proof.held_out:,} | {proof.held_out_wrong:,} |
 
-The least certain answer has a confidence of {proof["lowest_confidence"]}. Symbols right at each place of the answer: \
-{", ".join(f"{share:.4%}" for share in proof["accuracy_per_position"])}. ONNX and Keras gave the same answer to \
-{agreement["agreed"]:,} of {agreement["compared"]:,}; their probabilities differ by at most \
-{agreement["largest_difference"]:.1e}.
+The weakest request that was found is `{proof.weakest}`, with a margin of {proof.weakest_margin:.2f} logits. ONNX and \
+Keras gave the same answer to {agreement["agreed"]:,} of {agreement["compared"]:,} requests; their probabilities \
+differ by at most {agreement["largest_difference"]:.1e}.
 
 ![loss](loss.png) ![accuracy](accuracy.png)
 

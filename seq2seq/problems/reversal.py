@@ -86,9 +86,16 @@ class Reversal(Problem):
         return int(self.cardinality**self.take)
 
     @property
-    def domain_size(self) -> int | None:
-        """Listed whole only where every item of a request counts; else its tails are too many."""
-        return self.distinct_size if self.take == self.longest else None
+    def domain_size(self) -> int:
+        return sum(self.cardinality**length for length in range(self.shortest, self.longest + 1))
+
+    def tails(self) -> IdArray:
+        """The items after those taken, each from 1 to `cardinality`, then padding in lists that are shorter."""
+        tails = []
+        for length in range(self.shortest - self.take, self.longest - self.take + 1):
+            items = np.indices([self.cardinality] * length, dtype=np.int32).reshape(length, -1).T + 1  # (n, length)
+            tails.append(np.pad(items, ((0, 0), (0, self.longest - self.take - length))))
+        return np.concatenate(tails)
 
     def distinct(self, rng: np.random.Generator, batch_size: int) -> Iterator[IdArray]:
         """Every choice of leading items once, in order, each with a fresh random tail."""

@@ -1,0 +1,131 @@
+"""Runs networks over requests and holds every answer against the truth, whole sequences only.
+
+Knows nothing of runtimes: a network is anything that decodes greedily, as the service does. One pass runs all networks
+that are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from seq2seq.decoding import Network
+from seq2seq.holdout import in_split
+from seq2seq.problem import Problem
+from seq2seq.proving.bounds import Progress
+from seq2seq.proving.intervals import Array
+from seq2seq.vocabulary import FloatArray, IdArray
+
+BATCH = 4_096
+MISTAKES_KEPT = 10
+
+
+Logits = Callable[[IdArray, IdArray], FloatArray]
+"""Source ids (B, S), the true answers' ids (B, T) → a network's logits (B, T, V)."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A request whose answer is wrong: what it asks, what was written, what is right."""
+
+    request: Any
+    written: Any
+    right: Any
+
+    def __str__(self) -> str:
+        return f"{self.request!r}: wrote {self.written!r}, right is {self.right!r}"
+
+
+@dataclass
+class Agreement:
+    """How many requests two networks were asked, how many they answered alike, and how far probabilities differed."""
+
+    compared: int = 0
+    agreed: int = 0
+    largest_difference: float = 0.0
+
+
+@dataclass
+class Run:
+    """What came of running a network.
+
+    held_out    of the requests checked, those whose problem was never trained on
+    agreements  with each other network, by its name
+    weakest     the sources (n, S) with the least margins, and these margins (n,) in logits, least first
+    mistakes    the first few
+    """
+
+    checked: int = 0
+    wrong: int = 0
+    held_out: int = 0
+    held_out_wrong: int = 0
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+    weakest: tuple[IdArray, Array] | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+def run(
+    problem: Problem,
+    network: Network,
+    batches: Iterable[IdArray],
+    *,
+    hold_out: bool,
+    others: Mapping[str, Network] | None = None,
+    logits: Logits | None = None,
+    weakest: int = 1,
+    progress: Progress = lambda *_: None,
+    total: int = 0,
+) -> Run:
+    """Decode every source (B, S) of the batches and compare it with the truth, symbol by symbol.
+
+    hold_out  whether the held-out half was kept out of training; if not, nothing counts as held out
+    others    networks that are asked the same
+    logits    of the network, if the `weakest` sources are wanted
+    progress  told how many of `total` requests are done
+    """
+    others = others or {}
+    result = Run(agreements={name: Agreement() for name in others})
+    for sources in batches:
+        targets = problem.answer(sources)  # (B, T)
+        decoded = network.greedy(sources)
+        wrong = (decoded.ids != targets).any(axis=1)  # (B,)
+        held_out = in_split(problem.keys(sources), "held_out") & hold_out  # (B,)
+        result.checked += len(sources)
+        result.wrong += int(wrong.sum())
+        result.held_out += int(held_out.sum())
+        result.held_out_wrong += int((wrong & held_out).sum())
+        rows = np.flatnonzero(wrong)[: MISTAKES_KEPT - len(result.mistakes)]
+        result.mistakes += mistakes(problem, sources[rows], decoded.ids[rows])
+        for name, other in others.items():
+            agreement, answer = result.agreements[name], other.greedy(sources)
+            agreement.compared += len(sources)
+            agreement.agreed += int((answer.ids == decoded.ids).all(axis=1).sum())
+            difference = float(np.abs(answer.probabilities - decoded.probabilities).max())
+            agreement.largest_difference = max(agreement.largest_difference, difference)
+        if logits is not None:
+            kept, least = result.weakest or (sources[:0], np.zeros(0))
+            kept = np.concatenate([kept, sources])
+            least = np.concatenate([least, margins(logits(sources, targets), targets)])
+            order = np.argsort(least, kind="stable")[:weakest]
+            result.weakest = kept[order], least[order]
+        progress("requests", result.checked, total)
+    return result
+
+
+def mistakes(problem: Problem, sources: IdArray, ids: IdArray) -> list[Mistake]:
+    """Wrong answers (n, T) to sources (n, S), for reading."""
+    rights = problem.decode(problem.answer(sources))
+    return list(map(Mistake, problem.requests(sources), problem.decode(ids), rights))
+
+
+def margins(logits: FloatArray, targets: IdArray) -> Array:
+    """Logits (B, T, V), the true ids (B, T) → the least margin of a true logit over the others of its place (B,)."""
+    places = targets[..., None].astype(np.int64)
+    true = np.take_along_axis(logits, places, axis=-1)[..., 0].astype(np.float64)  # (B, T)
+    others = logits.copy()
+    np.put_along_axis(others, places, -np.inf, axis=-1)
+    least: Array = (true - others.max(axis=-1)).min(axis=1)
+    return least

@@ -6,15 +6,40 @@ rates are ours.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from seq2seq.bundle import Family
+import numpy as np
+
+from seq2seq.bundle import MOST_FILE_BYTES, PLAIN_NAME, Family, count_parameters
+from seq2seq.holdout import BUCKETS, in_split
 from seq2seq.problem import Problem
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 
 Optimizer = Literal["adam", "muon"]
+
+
+MOST_SAMPLES = 10**12
+"""Keras counts steps in 64 bits, and no run is ever that long."""
+MOST_DISTINCT = 20_000_000
+"""How many problems are kept in memory; of a problem with a held-out half, only the validation bucket is."""
+FEW_DISTINCT = 1_000
+"""Up to so many, chance may have held out all of them."""
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4,294,967,295"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
+    "warm_up": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "beta_2": (lambda value: 0 <= value < 1, "from 0 up to, but not, 1"),
+    "clip_norm": (lambda value: 0 < value < math.inf, "a positive number"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "examples": (lambda value: value is None or 1 <= value <= MOST_DISTINCT, f"from 1 to {MOST_DISTINCT:,}, or none"),
+    "validation": (lambda value: 0 <= value < 1, "from 0 up to, but not, 1"),
+    "rare": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +85,42 @@ class Recipe:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        """Refuse what could only fail later. Raises `ValueError`."""
+        if not PLAIN_NAME.fullmatch(self.name):
+            raise ValueError(f"the name {self.name!r:.60} may hold letters, digits, '-', '_' and '.' only")
+        for name in ("samples", "batch_size", "epochs"):
+            if not 1 <= (count := getattr(self, name)) <= MOST_SAMPLES:
+                raise ValueError(f"{name} is from 1 to {MOST_SAMPLES:,}, not {count!r:.40}")
+        for name, (is_right, words) in RANGES.items():
+            if not is_right(value := getattr(self, name)):
+                raise ValueError(f"{name} is {words}, not {value!r:.40}")
+        for name in ("encoder_units", "decoder_units"):
+            if not (units := getattr(self, name)) or min(units) < 1:
+                raise ValueError(f"{name} are one or more positive numbers, not {units!r:.60}")
         if self.samples < self.batch_size * self.epochs:
             raise ValueError(f"{self.samples} samples are less than one batch of {self.batch_size} an epoch")
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
+        if self.family == "autoregressive" and self.encoder_units != self.decoder_units:
+            raise ValueError(
+                f"an autoregressive network has the same units a side, not {_listed(self.encoder_units)} and"
+                f" {_listed(self.decoder_units)}"
+            )
+        parameters = count_parameters(self.problem, self.family, self.encoder_units, self.decoder_units)
+        if 4 * parameters > MOST_FILE_BYTES:
+            raise ValueError(f"{parameters:,} parameters do not fit into a file of {MOST_FILE_BYTES:,} bytes")
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """Refuse what data cannot be made for: too many problems to keep, or none left to train on."""
+        problem = self.problem
+        distinct = problem.distinct_size
+        if (self.passes or self.hold_out) and distinct > MOST_DISTINCT * (1 if self.passes else BUCKETS):
+            raise ValueError(f"{distinct:,} distinct problems are too many to go through in training")
+        if self.hold_out and distinct <= FEW_DISTINCT:
+            sources = np.concatenate(list(problem.distinct(np.random.default_rng(0), FEW_DISTINCT)))
+            if not in_split(problem.keys(sources), "train").any():
+                raise ValueError(f"{distinct:,} distinct problems are too few to hold out half of them")
 
     @property
     def steps(self) -> int:
@@ -80,11 +137,41 @@ class Recipe:
         return {**asdict(self), **units, "problem": self.problem.spec()}
 
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="addition-three-terms",
+class RecipeError(Exception):
+    """A recipe that cannot be built. The message, one line, names it and says why."""
+
+
+class Recipes(Mapping[str, Recipe]):
+    """Recipes by name, each built when it is asked for, so that one that cannot be built breaks only itself."""
+
+    def __init__(self, builders: dict[str, Callable[[str], Recipe]]):
+        self.builders = builders
+
+    def __getitem__(self, name: str) -> Recipe:
+        build = self.builders[name]
+        try:
+            return build(name)
+        except Exception as error:
+            raise RecipeError(f"the recipe {name} cannot be built: {' '.join(str(error).split())}") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.builders)
+
+    def __len__(self) -> int:
+        return len(self.builders)
+
+
+def _listed(units: tuple[int, ...]) -> str:
+    return ",".join(map(str, units))
+
+
+RECIPES = Recipes(
+    {
+        "addition-three-terms": lambda name: Recipe(
+            name=name,
             about="S1: three terms of 1 to 10, 75,000 pairs, trained on the whole domain",
             problem=Addition(3, 3, 10, "left", smallest=1),
             family="repeat_vector",
@@ -99,8 +186,8 @@ RECIPES = {
             passes=True,
             xla=False,
         ),
-        Recipe(
-            name="addition-two-terms",
+        "addition-two-terms": lambda name: Recipe(
+            name=name,
             about="S3: two terms of 1 to 10, 1,000 examples for 50 epochs, a fifth of them for validation",
             problem=Addition(2, 2, 10, "left", smallest=1),
             family="repeat_vector",
@@ -113,8 +200,8 @@ RECIPES = {
             examples=1_000,
             validation=0.2,
         ),
-        Recipe(
-            name="reversal-six-three",
+        "reversal-six-three": lambda name: Recipe(
+            name=name,
             about="S2: the first three of six integers up to 50, 80,000 of 100,000 pairs, trained on the whole domain",
             problem=Reversal(6, 6, 50, 3),
             family="autoregressive",
@@ -130,8 +217,8 @@ RECIPES = {
             passes=True,
             xla=False,
         ),
-        Recipe(
-            name="addition",
+        "addition": lambda name: Recipe(
+            name=name,
             about="two or three terms of 0 to 99, half of all sums never trained on",
             problem=Addition(2, 3, 99, "term"),
             family="repeat_vector",
@@ -147,8 +234,8 @@ RECIPES = {
             hold_out=True,
             ships=True,
         ),
-        Recipe(
-            name="reversal",
+        "reversal": lambda name: Recipe(
+            name=name,
             about="the first three of six integers up to 50, half of all leading triples never trained on",
             problem=Reversal(6, 6, 50, 3),
             family="autoregressive",
@@ -163,5 +250,5 @@ RECIPES = {
             hold_out=True,
             ships=True,
         ),
-    )
-}
+    }
+)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from seq2seq.holdout import in_split
+from seq2seq.problems.addition import Addition
 from training import data
 from training.recipes import RECIPES, Recipe
 
@@ -54,24 +55,45 @@ def test_validation_comes_from_its_own_split(rng: np.random.Generator) -> None:
     assert len(np.unique(validation[0], axis=0)) == len(validation[0])
 
 
-def test_a_fifth_of_fixed_examples_validates(rng: np.random.Generator) -> None:
-    examples, validation = data.fixed_examples(RECIPES["addition-two-terms"], rng)
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("hold_out", [False, True])
+def test_no_problem_trains_and_validates(seed: int, hold_out: bool) -> None:
+    recipe = replace(RECIPES["addition-two-terms"], hold_out=hold_out)
+    examples, validation = data.fixed_examples(recipe, np.random.default_rng(seed))
     assert examples is not None
     assert validation is not None
-    assert (len(examples[0]), len(validation[0])) == (800, 200)
+    trained, validated = (set(recipe.problem.keys(sources).tolist()) for sources, _ in (examples, validation))
+    assert not trained & validated
+    assert len(validated) == round((len(trained) + len(validated)) * recipe.validation)
+    assert len(examples[0]) + len(validation[0]) == recipe.examples
+
+
+@pytest.mark.parametrize(("share", "validated"), [(0.0, None), (0.001, 1), (0.999, 2)])
+def test_a_share_never_takes_all_problems_nor_rounds_to_none(
+    share: float, validated: int | None, rng: np.random.Generator
+) -> None:
+    recipe = replace(RECIPES["addition-two-terms"], problem=Addition(1, 1, 2, "left"), validation=share)
+    examples, validation = data.fixed_examples(recipe, rng)
+    assert examples is not None
+    assert (validation and len(np.unique(validation[0], axis=0))) == validated
+
+
+def test_a_single_problem_trains(rng: np.random.Generator) -> None:
+    examples, validation = data.fixed_examples(replace(RECIPES["addition-two-terms"], examples=1), rng)
+    assert examples is not None
+    assert (len(examples[0]), validation) == (1, None)
 
 
 def test_fixed_examples_are_repeated_in_fresh_order(rng: np.random.Generator) -> None:
     recipe = RECIPES["addition-two-terms"]
     examples, _ = data.fixed_examples(recipe, rng)
     assert examples is not None
-    batches = data.batches(recipe, rng, examples)
-    one, other = (np.concatenate([next(batches)[0] for _ in range(25)]) for _ in range(2))
-    assert (
-        sorted(map(tuple, one.tolist()))
-        == sorted(map(tuple, other.tolist()))
-        == sorted(map(tuple, examples[0].tolist()))
-    )
+    count = len(examples[0])
+    drawn = itertools.islice(data.batches(recipe, rng, examples), 2 * count // recipe.batch_size + 1)
+    sources = np.concatenate([batch for batch, _ in drawn])
+    one, other = sources[:count], sources[count : 2 * count]
+    expected = sorted(map(tuple, examples[0].tolist()))
+    assert sorted(map(tuple, one.tolist())) == sorted(map(tuple, other.tolist())) == expected
     assert (one != other).any()
 
 

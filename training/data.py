@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from seq2seq.holdout import Split, in_split
 from seq2seq.problem import Pair, Problem
@@ -79,19 +80,30 @@ def batches(recipe: Recipe, rng: np.random.Generator, examples: Pair | None = No
 def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | None, Pair | None]:
     """The pairs that are drawn once: those to train on, if any, and those to validate on, if any.
 
-    Where examples are fixed, a share of them validates; where problems are held out, the validation split does.
+    Where examples are fixed, those of a share of their problems validate, so that no problem is on both sides; where
+    problems are held out, the validation split does.
     """
     problem = recipe.problem
     if recipe.examples is not None:
         sources = draw(recipe, rng, recipe.examples)
-        targets = problem.answer(sources)
-        split = round(len(sources) * (1 - recipe.validation))
-        validation = (sources[split:], targets[split:]) if split < len(sources) else None
-        return (sources[:split], targets[:split]), validation
+        validates = _share_of_problems(problem, sources, recipe.validation, rng)
+        return _pair(problem, sources[~validates]), _pair(problem, sources[validates])
     if recipe.hold_out:
-        sources = sources_in(problem, "validation", rng)
-        return None, (sources, problem.answer(sources))
+        return None, _pair(problem, sources_in(problem, "validation", rng))
     return None, None
+
+
+def _share_of_problems(
+    problem: Problem, sources: IdArray, share: float, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Which sources (n,) are of a random share of the problems among them: at least one, if any, and never all."""
+    problems, problem_of = np.unique(problem.keys(sources), return_inverse=True)
+    count = min(max(round(len(problems) * share), share > 0), len(problems) - 1)
+    return (rng.permutation(len(problems)) < count)[problem_of]
+
+
+def _pair(problem: Problem, sources: IdArray) -> Pair | None:
+    return (sources, problem.answer(sources)) if len(sources) else None
 
 
 def shifted(targets: IdArray, start: int) -> IdArray:

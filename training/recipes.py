@@ -16,30 +16,46 @@ import numpy as np
 from seq2seq.bundle import MOST_FILE_BYTES, PLAIN_NAME, Family, count_parameters
 from seq2seq.holdout import BUCKETS, in_split
 from seq2seq.problem import Problem
+from seq2seq.problems import from_spec
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 
 Optimizer = Literal["adam", "muon"]
 
-
 MOST_SAMPLES = 10**12
 """Keras counts steps in 64 bits, and no run is ever that long."""
+MOST_IN_BATCH = 2**16
+"""A batch is one piece of memory, and each of its symbols becomes a vector there."""
+MOST_LAYERS = 16
+MOST_UNITS = 2**16
 MOST_DISTINCT = 20_000_000
 """How many problems are kept in memory; of a problem with a held-out half, only the validation bucket is."""
 FEW_DISTINCT = 1_000
-"""Up to so many, chance may have held out all of them."""
+"""Up to this many, chance may have held out all of them."""
 
-RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4,294,967,295"),
+
+def _are_units(units: tuple[int, ...]) -> bool:
+    return 1 <= len(units) <= MOST_LAYERS and min(units) >= 1 and max(units) <= MOST_UNITS
+
+
+RANGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "name": (PLAIN_NAME.fullmatch, "at most 100 letters, digits, '-', '_' and '.'"),
+    "encoder_units": (_are_units, f"1 to {MOST_LAYERS} numbers from 1 to {MOST_UNITS:,}"),
+    "decoder_units": (_are_units, f"1 to {MOST_LAYERS} numbers from 1 to {MOST_UNITS:,}"),
+    "samples": (lambda value: 1 <= value <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES:,}"),
+    "batch_size": (lambda value: 1 <= value <= MOST_IN_BATCH, f"from 1 to {MOST_IN_BATCH:,}"),
     "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
+    "epochs": (lambda value: 1 <= value <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES:,}"),
     "warm_up": (lambda value: 0 <= value <= 1, "from 0 to 1"),
-    "beta_2": (lambda value: 0 <= value < 1, "from 0 up to, but not, 1"),
+    "beta_2": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
     "clip_norm": (lambda value: 0 < value < math.inf, "a positive number"),
     "weight_decay": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
     "examples": (lambda value: value is None or 1 <= value <= MOST_DISTINCT, f"from 1 to {MOST_DISTINCT:,}, or none"),
-    "validation": (lambda value: 0 <= value < 1, "from 0 up to, but not, 1"),
+    "validation": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
     "rare": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4,294,967,295"),
 }
+"""What a field's value must be, as a check and in words."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Recipe:
     learning_rate   the peak, reached after `warm_up` of the steps and let down to 0 by half a cosine
     weight_decay    pulls what the optimizer steps (of Muon, its matrices) towards 0, in proportion to the learning rate
     examples        draw this many pairs once and repeat them; None draws fresh ones all along
-    validation      the share of `examples` that is set aside
+    validation      the share of the problems among `examples` that is set aside
     passes          draw by going through all distinct problems, shuffled anew each time, not at random
     rare            the share of draws in which rare answers are made common (see the problem)
     hold_out        never train on the held-out half of the distinct problems
@@ -86,41 +102,32 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later. Raises `ValueError`."""
-        if not PLAIN_NAME.fullmatch(self.name):
-            raise ValueError(f"the name {self.name!r:.60} may hold letters, digits, '-', '_' and '.' only")
-        for name in ("samples", "batch_size", "epochs"):
-            if not 1 <= (count := getattr(self, name)) <= MOST_SAMPLES:
-                raise ValueError(f"{name} is from 1 to {MOST_SAMPLES:,}, not {count!r:.40}")
         for name, (is_right, words) in RANGES.items():
             if not is_right(value := getattr(self, name)):
-                raise ValueError(f"{name} is {words}, not {value!r:.40}")
-        for name in ("encoder_units", "decoder_units"):
-            if not (units := getattr(self, name)) or min(units) < 1:
-                raise ValueError(f"{name} are one or more positive numbers, not {units!r:.60}")
+                raise ValueError(f"{name} is {words}, not {str(value)[:40]}")
         if self.samples < self.batch_size * self.epochs:
-            raise ValueError(f"{self.samples} samples are less than one batch of {self.batch_size} an epoch")
+            raise ValueError(
+                f"{self.samples} samples are less than one batch of {self.batch_size} in each of {self.epochs} epochs"
+            )
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
         if self.family == "autoregressive" and self.encoder_units != self.decoder_units:
-            raise ValueError(
-                f"an autoregressive network has the same units a side, not {_listed(self.encoder_units)} and"
-                f" {_listed(self.decoder_units)}"
-            )
+            raise ValueError("encoder_units and decoder_units must be the same in an autoregressive network")
         parameters = count_parameters(self.problem, self.family, self.encoder_units, self.decoder_units)
         if 4 * parameters > MOST_FILE_BYTES:
             raise ValueError(f"{parameters:,} parameters do not fit into a file of {MOST_FILE_BYTES:,} bytes")
         self._check_data()
 
     def _check_data(self) -> None:
-        """Refuse what data cannot be made for: too many problems to keep, or none left to train on."""
+        """Refuse what data cannot be made for: too many problems to go through, or none left to train on."""
         problem = self.problem
-        distinct = problem.distinct_size
-        if (self.passes or self.hold_out) and distinct > MOST_DISTINCT * (1 if self.passes else BUCKETS):
-            raise ValueError(f"{distinct:,} distinct problems are too many to go through in training")
-        if self.hold_out and distinct <= FEW_DISTINCT:
+        most = MOST_DISTINCT if self.passes else MOST_DISTINCT * BUCKETS
+        if problem.distinct_size > most:  # the proof goes through all of them, even where training does not
+            raise ValueError(f"the problem is too large: it has more than {most:,} distinct problems to go through")
+        if self.hold_out and problem.distinct_size <= FEW_DISTINCT:
             sources = np.concatenate(list(problem.distinct(np.random.default_rng(0), FEW_DISTINCT)))
             if not in_split(problem.keys(sources), "train").any():
-                raise ValueError(f"{distinct:,} distinct problems are too few to hold out half of them")
+                raise ValueError(f"{problem.distinct_size} distinct problems are too few to hold out half of them")
 
     @property
     def steps(self) -> int:
@@ -135,6 +142,15 @@ class Recipe:
         """The recipe as plain data."""
         units = {"encoder_units": list(self.encoder_units), "decoder_units": list(self.decoder_units)}
         return {**asdict(self), **units, "problem": self.problem.spec()}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Recipe:
+        """The recipe that `as_data` gave. Fields that an older release did not have take their defaults.
+
+        Raises `KeyError`, `TypeError` or `ValueError`.
+        """
+        units = {name: tuple(data[name]) for name in ("encoder_units", "decoder_units")}
+        return cls(**{**data, **units, "problem": from_spec(data["problem"])})
 
 
 class RecipeError(Exception):
@@ -152,7 +168,7 @@ class Recipes(Mapping[str, Recipe]):
         try:
             return build(name)
         except Exception as error:
-            raise RecipeError(f"the recipe {name} cannot be built: {' '.join(str(error).split())}") from error
+            raise RecipeError(f"{name}: the recipe cannot be built: {' '.join(str(error).split())}") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self.builders
@@ -162,10 +178,6 @@ class Recipes(Mapping[str, Recipe]):
 
     def __len__(self) -> int:
         return len(self.builders)
-
-
-def _listed(units: tuple[int, ...]) -> str:
-    return ",".join(map(str, units))
 
 
 RECIPES = Recipes(
@@ -188,7 +200,7 @@ RECIPES = Recipes(
         ),
         "addition-two-terms": lambda name: Recipe(
             name=name,
-            about="S3: two terms of 1 to 10, 1,000 examples for 50 epochs, a fifth of them for validation",
+            about="S3: two terms of 1 to 10, 1,000 examples for 50 epochs, those of a fifth of the sums for validation",
             problem=Addition(2, 2, 10, "left", smallest=1),
             family="repeat_vector",
             encoder_units=(75,),

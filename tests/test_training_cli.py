@@ -166,6 +166,21 @@ def test_the_card_names_the_command_that_gives_the_same_recipe(name: str, call: 
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("addition", "half of all distinct problems"),
+        ("addition-three-terms", "the whole domain"),
+        ("addition-two-terms", "examples of 80% of the problems that were drawn"),
+    ],
+)
+def test_the_card_says_what_was_trained_on(name: str, words: str) -> None:
+    manifest = bundle.read_manifest(MODELS / "addition" / "1")
+    card = report.card(replace(manifest, training=manifest.training | {"recipe": RECIPES[name].as_data()}))
+    (row,) = [line for line in card.splitlines() if line.startswith("| trained on |")]
+    assert f"; {words}" in row
+
+
+@pytest.mark.parametrize(
     ("name", "call"),
     [("addition", "--max-terms 2 --largest 20 --padding left"), ("reversal", "--cardinality 20 --take 2 --longest 7")],
 )

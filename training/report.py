@@ -44,8 +44,10 @@ def card(manifest: Manifest) -> str:
     domain = manifest.problem.domain_size
     scope = "every request there is" if domain is not None else "every distinct problem, and random requests besides"
     trained_on = "half of all distinct problems, the rest held out" if recipe["hold_out"] else "the whole domain"
-    if share := recipe.get("validation"):
-        trained_on += f"; {share:.0%} of the problems among the examples set aside for validation"
+    if recipe.get("validation"):
+        trained_on = (
+            f"examples of {1 - recipe['validation']:.0%} of the problems that were drawn, the rest for validation"
+        )
     settings = {key: value for key, value in recipe.items() if key not in ("name", "about", "problem")}
     golden = "\n".join(f"- `{e.request}` → `{e.decoded}` ({e.confidence:.4f})" for e in manifest.golden)
     return f"""# {manifest.name}, version {manifest.version}

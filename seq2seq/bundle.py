@@ -21,7 +21,6 @@ import json
 import math
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -193,19 +192,6 @@ def _derived(problem: Problem) -> dict[str, Any]:
 
 
 # Writing --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def staged(directory: Path) -> Iterator[Path]:
-    """A folder to fill; it becomes `directory` at the end, or vanishes if anything, Ctrl-C included, comes between."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as holder:
-        staging = Path(holder) / directory.name
-        staging.mkdir()
-        yield staging
-        if directory.exists():
-            directory.rename(Path(holder) / "replaced")
-        staging.rename(directory)
 
 
 def seal(directory: Path, manifest: Manifest) -> None:

@@ -59,6 +59,16 @@ def test_a_fifth_of_fixed_examples_validates(rng: np.random.Generator) -> None:
     assert examples is not None
     assert validation is not None
     assert (len(examples[0]), len(validation[0])) == (800, 200)
+    assert data.share_seen(RECIPES["addition-two-terms"].problem, examples, validation) == 1.0
+
+
+def test_what_validates_and_was_not_trained_on_is_counted() -> None:
+    problem = RECIPES["addition-two-terms"].problem
+    sources = problem.encode(["1+2", "3+4", "2+1", "5+5"])
+    pair = sources, problem.answer(sources)
+    trained, validated = (pair[0][:2], pair[1][:2]), (pair[0][2:], pair[1][2:])
+    assert data.share_seen(problem, trained, validated) == 0.5  # 2+1 is the problem 1+2
+    assert data.share_seen(problem, trained, None) is None
 
 
 def test_fixed_examples_are_repeated_in_fresh_order(rng: np.random.Generator) -> None:

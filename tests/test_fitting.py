@@ -62,7 +62,7 @@ def test_a_fit_learns_its_problem_and_its_bundle_proves_it(
     assert manifest.evaluation["wrong"] == 0
     assert all(other["agreed"] == other["compared"] == checked for other in manifest.agreement.values())
     assert manifest.training["samples"] == recipe.samples
-    assert {"report/card.md", "report/loss.png", "report/accuracy.png"} <= set(bundle.read(directory).manifest.files)
+    assert {"report/card.md", "report/loss.png", "report/error.png"} <= set(bundle.read(directory).manifest.files)
 
     assert main(["verify", str(directory), "--json", "--keras"]) == 0
     assert f'"checked": {checked}, "wrong": 0' in capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_recipe_is_printed_first(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "addition-three-terms", replace(ADDITION, samples=1_000))
+    monkeypatch.setitem(RECIPES.builders, "addition-three-terms", lambda _: replace(ADDITION, samples=1_000))
     assert main(["fit", "addition-three-terms", "--seed", "5", "--out", str(tmp_path / "x" / "3")]) == 0
     out = capsys.readouterr().out
     assert out.index('"seed": 5') < out.index("Epoch 1/4") < out.index("wrong of 25")

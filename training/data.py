@@ -79,7 +79,8 @@ def batches(recipe: Recipe, rng: np.random.Generator, examples: Pair | None = No
 def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | None, Pair | None]:
     """The pairs that are drawn once: those to train on, if any, and those to validate on, if any.
 
-    Where examples are fixed, a share of them validates; where problems are held out, the validation split does.
+    Where examples are fixed, a share of them validates, and problems that were drawn twice may be on both sides (see
+    `share_seen`). Where problems are held out, the validation split validates.
     """
     problem = recipe.problem
     if recipe.examples is not None:
@@ -92,6 +93,13 @@ def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | Non
         sources = sources_in(problem, "validation", rng)
         return None, (sources, problem.answer(sources))
     return None, None
+
+
+def share_seen(problem: Problem, examples: Pair | None, validation: Pair | None) -> float | None:
+    """The share of the validation pairs whose problem is trained on as well; None if nothing fixed validates."""
+    if examples is None or validation is None:
+        return None
+    return float(np.isin(problem.keys(validation[0]), problem.keys(examples[0])).mean())
 
 
 def shifted(targets: IdArray, start: int) -> IdArray:

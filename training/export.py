@@ -43,6 +43,7 @@ def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) 
         "recipe": recipe.as_data(),
         "samples": fit.samples,
         "seconds": round(fit.seconds, 1),
+        "validation_seen": fit.validation_seen,
         "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
         "python": platform.python_version(),
         "packages": {package: importlib.metadata.version(package) for package in PACKAGES},

@@ -29,13 +29,17 @@ STEPS_PER_EXECUTION = 50
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished run: the models, one entry an epoch for each figure, samples seen and seconds taken."""
+    """A finished run: the models, one entry an epoch for each figure, samples seen and seconds taken.
+
+    `validation_seen` is the share of the validation pairs whose problem was trained on as well.
+    """
 
     models: networks.Models
     spec: NetworkSpec
     history: dict[str, list[float]]
     samples: int
     seconds: float
+    validation_seen: float | None = None
 
 
 def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Fit:
@@ -85,6 +89,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         history={name: [float(value) for value in values] for name, values in history.history.items()},
         samples=recipe.steps * recipe.batch_size,
         seconds=time.perf_counter() - started,
+        validation_seen=data.share_seen(recipe.problem, examples, validation),
     )
 
 

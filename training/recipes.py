@@ -6,15 +6,59 @@ rates are ours.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from seq2seq.bundle import Family
+import numpy as np
+
+from seq2seq.bundle import MOST_FILE_BYTES, PLAIN_NAME, Family, count_parameters
+from seq2seq.holdout import BUCKETS, in_split
 from seq2seq.problem import Problem
+from seq2seq.problems import from_spec
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 
 Optimizer = Literal["adam", "muon"]
+
+MOST_SAMPLES = 10**12
+"""Keras counts steps in 64 bits, and no run is ever that long."""
+MOST_IN_BATCH = 2**16
+"""A batch is one piece of memory, and each of its symbols becomes a vector there."""
+MOST_LAYERS = 16
+MOST_UNITS = 2**16
+MOST_DISTINCT = 20_000_000
+"""How many problems are kept in memory; of a problem with a held-out half, only the validation bucket is."""
+FEW_DISTINCT = 1_000
+"""Up to this many, chance may have held out all of them."""
+
+
+def _are_units(units: tuple[int, ...]) -> bool:
+    return 1 <= len(units) <= MOST_LAYERS and min(units) >= 1 and max(units) <= MOST_UNITS
+
+
+RANGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "name": (PLAIN_NAME.fullmatch, "at most 100 letters, digits, '-', '_' and '.'"),
+    "encoder_units": (_are_units, f"1 to {MOST_LAYERS} numbers from 1 to {MOST_UNITS:,}"),
+    "decoder_units": (_are_units, f"1 to {MOST_LAYERS} numbers from 1 to {MOST_UNITS:,}"),
+    "samples": (lambda value: 1 <= value <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES:,}"),
+    "batch_size": (lambda value: 1 <= value <= MOST_IN_BATCH, f"from 1 to {MOST_IN_BATCH:,}"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
+    "epochs": (lambda value: 1 <= value <= MOST_SAMPLES, f"from 1 to {MOST_SAMPLES:,}"),
+    "warm_up": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "beta_2": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
+    "clip_norm": (lambda value: 0 < value < math.inf, "a positive number"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "examples": (lambda value: value is None or 1 <= value <= MOST_DISTINCT, f"from 1 to {MOST_DISTINCT:,}, or none"),
+    "validation": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
+    "rare": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "margin": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "bound_weight": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "bound_rows": (lambda value: 1 <= value <= MOST_IN_BATCH, f"from 1 to {MOST_IN_BATCH:,}"),
+    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4,294,967,295"),
+}
+"""What a field's value must be, as a check and in words."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +112,35 @@ class Recipe:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        """Refuse what could only fail later. Raises `ValueError`."""
+        for name, (is_right, words) in RANGES.items():
+            if not is_right(value := getattr(self, name)):
+                raise ValueError(f"{name} is {words}, not {str(value)[:40]}")
         if self.samples < self.batch_size * self.epochs:
-            raise ValueError(f"{self.samples} samples are less than one batch of {self.batch_size} an epoch")
+            raise ValueError(
+                f"{self.samples} samples are less than one batch of {self.batch_size} in each of {self.epochs} epochs"
+            )
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
+        if self.family == "autoregressive" and self.encoder_units != self.decoder_units:
+            raise ValueError("encoder_units and decoder_units must be the same in an autoregressive network")
+        if self.bound_weight and not (self.family == "autoregressive" and self.reversed_source):
+            raise ValueError("bound_weight needs an autoregressive network that reads the source's last place first")
+        parameters = count_parameters(self.problem, self.family, self.encoder_units, self.decoder_units)
+        if 4 * parameters > MOST_FILE_BYTES:
+            raise ValueError(f"{parameters:,} parameters do not fit into a file of {MOST_FILE_BYTES:,} bytes")
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """Refuse what data cannot be made for: too many problems to go through, or none left to train on."""
+        problem = self.problem
+        most = MOST_DISTINCT if self.passes else MOST_DISTINCT * BUCKETS
+        if problem.distinct_size > most:  # the proof goes through all of them, even where training does not
+            raise ValueError(f"the problem is too large: it has more than {most:,} distinct problems to go through")
+        if self.hold_out and problem.distinct_size <= FEW_DISTINCT:
+            sources = np.concatenate(list(problem.distinct(np.random.default_rng(0), FEW_DISTINCT)))
+            if not in_split(problem.keys(sources), "train").any():
+                raise ValueError(f"{problem.distinct_size} distinct problems are too few to hold out half of them")
 
     @property
     def steps(self) -> int:
@@ -87,12 +156,47 @@ class Recipe:
         units = {"encoder_units": list(self.encoder_units), "decoder_units": list(self.decoder_units)}
         return {**asdict(self), **units, "problem": self.problem.spec()}
 
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Recipe:
+        """The recipe that `as_data` gave. Fields that an older release did not have take their defaults.
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="addition-three-terms",
+        Raises `KeyError`, `TypeError` or `ValueError`.
+        """
+        units = {name: tuple(data[name]) for name in ("encoder_units", "decoder_units")}
+        return cls(**{**data, **units, "problem": from_spec(data["problem"])})
+
+
+class RecipeError(Exception):
+    """A recipe that cannot be built. The message, one line, names it and says why."""
+
+
+class Recipes(Mapping[str, Recipe]):
+    """Recipes by name, each built when it is asked for, so that one that cannot be built breaks only itself."""
+
+    def __init__(self, builders: dict[str, Callable[[str], Recipe]]):
+        self.builders = builders
+
+    def __getitem__(self, name: str) -> Recipe:
+        build = self.builders[name]
+        try:
+            return build(name)
+        except Exception as error:
+            raise RecipeError(f"{name}: the recipe cannot be built: {' '.join(str(error).split())}") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.builders)
+
+    def __len__(self) -> int:
+        return len(self.builders)
+
+
+RECIPES = Recipes(
+    {
+        "addition-three-terms": lambda name: Recipe(
+            name=name,
             about="S1: three terms of 1 to 10, 75,000 pairs, trained on the whole domain",
             problem=Addition(3, 3, 10, "left", smallest=1),
             family="repeat_vector",
@@ -107,8 +211,8 @@ RECIPES = {
             passes=True,
             xla=False,
         ),
-        Recipe(
-            name="addition-two-terms",
+        "addition-two-terms": lambda name: Recipe(
+            name=name,
             about="S3: two terms of 1 to 10, 1,000 examples for 50 epochs, a fifth of them for validation",
             problem=Addition(2, 2, 10, "left", smallest=1),
             family="repeat_vector",
@@ -121,8 +225,8 @@ RECIPES = {
             examples=1_000,
             validation=0.2,
         ),
-        Recipe(
-            name="reversal-six-three",
+        "reversal-six-three": lambda name: Recipe(
+            name=name,
             about="S2: the first three of six integers up to 50, 80,000 of 100,000 pairs, trained on the whole domain",
             problem=Reversal(6, 6, 50, 3),
             family="autoregressive",
@@ -138,25 +242,26 @@ RECIPES = {
             passes=True,
             xla=False,
         ),
-        Recipe(
-            name="addition",
+        "addition": lambda name: Recipe(
+            name=name,
             about="two or three terms of 0 to 99, half of all sums never trained on",
             problem=Addition(2, 3, 99, "term"),
             family="repeat_vector",
             encoder_units=(24,),
             decoder_units=(24,),
-            samples=16_000_000,
+            samples=32_000_000,
             batch_size=256,
             learning_rate=1e-2,
             epochs=20,
             warm_up=0.02,
             weight_decay=0.01,
             rare=0.5,
+            margin=3.0,
             hold_out=True,
             ships=True,
         ),
-        Recipe(
-            name="reversal",
+        "reversal": lambda name: Recipe(
+            name=name,
             about="the first three of six integers up to 50, half of all leading triples never trained on",
             problem=Reversal(6, 6, 50, 3),
             family="autoregressive",
@@ -171,5 +276,5 @@ RECIPES = {
             hold_out=True,
             ships=True,
         ),
-    )
-}
+    }
+)

@@ -49,6 +49,7 @@ verify: $(SERVING)  ## run every model over its whole domain; ARGS=--json for a 
 	@exec .venv/bin/python -m training verify models/*/* $(ARGS)
 
 train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes to `python -m training fit`
+	@$(if $(RECIPE),,$(if $(findstring --out,$(ARGS)),echo "make: --out is for one recipe; name it by RECIPE=" >&2; exit 2))
 	@for recipe in $(or $(RECIPE),addition reversal); do \
 		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done
 

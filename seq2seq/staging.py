@@ -22,7 +22,7 @@ OLD = "old"
 
 @contextlib.contextmanager
 def workspace(parent: Path) -> Iterator[Path]:
-    """A hidden folder in `parent`, to fill folders in. It is removed at the end, with whatever is still in it.
+    """A hidden folder in `parent`, to fill folders and files in. It is removed at the end, with whatever is still in it.
 
     A killed process leaves its workspace behind; the next one in the same `parent` removes it.
     """
@@ -101,7 +101,9 @@ def _clear(folder: Path) -> None:
         if not os.path.lexists(folder.parent / old.name):
             old.rename(folder.parent / old.name)
     for path in folder.iterdir():
-        if path.name != LOCK:
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
     (folder / LOCK).unlink()
     folder.rmdir()

@@ -1,5 +1,7 @@
 """Whole runs on problems small enough to be learnt in seconds."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,11 +13,11 @@ import numpy as np
 import pytest
 
 from seq2seq import bundle
+from seq2seq.bundle import Manifest
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
-from training import fitting, networks
+from training import export, fitting, networks
 from training.__main__ import main
-from training.export import save
 from training.recipes import RECIPES, Recipe
 
 pytestmark = pytest.mark.training
@@ -35,7 +37,7 @@ ADDITION = Recipe(
 )
 DEEP_REVERSAL = Recipe(
     name="tiny-reversal",
-    about="the first two of three digits, two layers a side",
+    about="the first two of three digits, two layers a side, trained over a box of tails",
     problem=Reversal(3, 3, 5, 2),
     family="autoregressive",
     encoder_units=(16, 16),
@@ -44,6 +46,9 @@ DEEP_REVERSAL = Recipe(
     batch_size=25,
     learning_rate=1e-2,
     epochs=2,
+    reversed_source=True,
+    bound_weight=0.1,
+    bound_rows=8,
 )
 
 
@@ -52,28 +57,74 @@ def fitted(request: pytest.FixtureRequest) -> tuple[Recipe, fitting.Fit]:
     return request.param, fitting.fit(request.param)
 
 
+def saved(recipe: Recipe, fit: fitting.Fit, directory: Path) -> Manifest:
+    """Write and seal the bundle of a finished run."""
+    directory.parent.mkdir(parents=True)
+    draft = export.draft(recipe, fit, name=directory.parent.name, version=directory.name)
+    manifest, _ = export.write(draft, fit.models.training.get_weights(), directory)
+    export.seal(manifest, directory)
+    return manifest
+
+
 def test_a_fit_learns_its_problem_and_its_bundle_proves_it(
     fitted: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, fit = fitted
     directory = tmp_path / recipe.name / "1"
-    manifest = save(recipe, fit, directory, name=recipe.name, version="1")
-    checked = manifest.evaluation["checked"]
-    assert manifest.evaluation["wrong"] == 0
-    assert all(other["agreed"] == other["compared"] == checked for other in manifest.agreement.values())
+    manifest = saved(recipe, fit, directory)
+    proof = manifest.evaluation
+    assert proof.is_exact
+    assert proof.by_enumeration + proof.by_bounds == proof.domain == recipe.problem.domain_size
+    assert all(other["agreed"] == other["compared"] for other in manifest.agreement.values())
     assert manifest.training["samples"] == recipe.samples
     assert {"report/card.md", "report/loss.png", "report/error.png"} <= set(bundle.read(directory).manifest.files)
 
     assert main(["verify", str(directory), "--json", "--keras"]) == 0
-    assert f'"checked": {checked}, "wrong": 0' in capsys.readouterr().out
-    weights = (directory / "greedy.onnx").read_bytes()
+    assert '"exact": true' in capsys.readouterr().out
+    before = (directory / "greedy.onnx").read_bytes()
     assert main(["renew", str(directory)]) == 0
-    assert f"0 wrong of {checked:,}" in capsys.readouterr().out
-    assert (directory / "greedy.onnx").read_bytes() == weights
+    assert proof.sentence in capsys.readouterr().out
+    assert (directory / "greedy.onnx").read_bytes() == before
     assert bundle.read(directory).manifest.training == manifest.training
 
     assert main(["show", str(directory)]) == 0
     assert f"{manifest.network.parameters:,} parameters" in capsys.readouterr().out
+
+
+def test_keras_files_of_other_weights_are_found(
+    fitted: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`training.keras` is of no use to the service, so only `verify --keras` looks at it."""
+    recipe, fit = fitted
+    directory = tmp_path / recipe.name / "1"
+    manifest = saved(recipe, fit, directory)
+    other = networks.build(recipe.problem, fit.spec).training
+    other.set_weights([weight + 0.05 for weight in fit.models.training.get_weights()])
+    other.save(directory / "training.keras")
+    bundle.seal(directory, manifest)
+    assert main(["verify", str(directory)]) == 0
+    capsys.readouterr()
+    assert main(["verify", "--keras", str(directory)]) == 1
+    assert "training.keras gives logits that differ by" in capsys.readouterr().err
+
+
+def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(
+    fitted: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, fit = fitted
+    directory = tmp_path / recipe.name / "1"
+    manifest = saved(recipe, fit, directory)
+    networks.build(recipe.problem, fit.spec).training.save(directory / "training.keras")  # fresh, unfitted weights
+    bundle.seal(directory, manifest)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert main(["renew", str(directory)]) == 1
+    assert "stays as it is; its new graphs would be worse" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+    with (directory / "training.keras").open("ab") as file:
+        file.write(b"altered")
+    assert main(["renew", str(directory)]) == 1
+    assert "training.keras: has" in capsys.readouterr().err
+    assert [path.name for path in directory.parent.iterdir()] == ["1"]
 
 
 def test_the_sample_budget_is_kept_to_the_batch(fitted: tuple[Recipe, fitting.Fit]) -> None:
@@ -128,11 +179,44 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not directory.exists()
 
 
-def test_the_recipe_is_printed_first(
+def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES.builders, "addition-three-terms", lambda _: replace(ADDITION, samples=1_000))
-    assert main(["fit", "addition-three-terms", "--seed", "5", "--out", str(tmp_path / "x" / "3")]) == 0
+    """What ships, but came out wrong, goes where the service does not look."""
+    monkeypatch.chdir(tmp_path)
+    recipe = replace(ADDITION, name="addition-three-terms", samples=1_000, ships=True)
+    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    assert main(["fit", recipe.name, "--seed", "5"]) == 1
     out = capsys.readouterr().out
-    assert out.index('"seed": 5') < out.index("Epoch 1/4") < out.index("wrong of 25")
-    assert bundle.read(tmp_path / "x" / "3").manifest.version == "3"
+    assert out.index('"seed": 5') < out.index("Epoch 1/4") < out.index("runs/addition-three-terms/1: All 25 requests")
+    assert "it will not be served" in out
+    assert ": wrote " in out
+    assert bundle.read(tmp_path / "runs" / recipe.name / "1").manifest.version == "1"
+    assert list((tmp_path / "models" / recipe.name).iterdir()) == []
+    assert main(["fit", recipe.name, "--samples", "12000"]) == 0
+    assert bundle.read(tmp_path / "models" / recipe.name / "1").manifest.evaluation.is_exact
+
+
+def test_what_shell_notebook_and_user_have_set_changes_no_run(tmp_path: Path) -> None:
+    home = tmp_path / "keras"
+    home.mkdir()
+    settings = {"floatx": "float64", "epsilon": 1.0, "backend": "jax", "image_data_format": "channels_first"}
+    (home / "keras.json").write_text(json.dumps(settings))
+    odd = {
+        "KERAS_BACKEND": "jax",
+        "KERAS_HOME": str(home),
+        "KERAS_MAX_EPOCHS": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    command = [sys.executable, "-m", "training", "fit", "addition-two-terms", "--largest", "2", "--encoder-units", "4"]
+    command += ["--decoder-units", "4", "--samples", "640", "--epochs", "2"]
+    weights = []
+    for name, environment in (("odd", os.environ | odd), ("plain", dict(os.environ))):
+        out = tmp_path / name / "1"
+        result = subprocess.run(
+            [*command, "--out", str(out)], env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert "Traceback" not in result.stderr
+        assert result.returncode == 1, result.stderr  # too short a run to be exact
+        weights.append((out / "greedy.onnx").read_bytes())
+    assert weights[0] == weights[1]

@@ -28,7 +28,7 @@ def imported(package: str) -> set[str]:
 
 
 def test_imports_run_one_way() -> None:
-    assert imported("seq2seq") == {"seq2seq", "numpy", "onnxruntime"}
+    assert imported("seq2seq") == {"seq2seq", "numpy", "onnx", "onnxruntime"}
     assert "training" not in imported("app")
     assert not {"app", "fastapi", "pydantic"} & imported("training")
 

@@ -40,6 +40,8 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, interruption: typ
     def write_half() -> None:
         with staging.workspace(tmp_path) as workspace:
             (workspace / "filled").mkdir()
+            (workspace / "file").touch()
+            (workspace / "link").symlink_to(workspace / "filled")
             raise interruption
 
     with pytest.raises(interruption):
@@ -104,9 +106,7 @@ def test_whichever_rename_fails_the_old_one_is_kept(
 @pytest.mark.parametrize(
     "moment", ["", "filled.mkdir()", "filled.mkdir(); (workspace/'old').mkdir(); old.rename(away)"]
 )
-def test_what_a_killed_process_leaves_is_swept_and_a_running_ones_is_not(
-    old: Path, moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_process_leaves_is_swept_and_a_running_ones_is_not(old: Path, moment: str) -> None:
     code = (
         "import sys; from pathlib import Path; from seq2seq import staging; old = Path(sys.argv[1])\n"
         "with staging.workspace(old.parent) as workspace:\n"

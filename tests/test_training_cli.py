@@ -3,14 +3,16 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
 from seq2seq import bundle
+from seq2seq.evidence import Proof
 from seq2seq.problem import Problem
 from training import command_line, report
 from training.__main__ import main
@@ -46,26 +48,44 @@ def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "version", "expected"),
     [
-        ("addition", {"domain": 1_010_000, "checked": 1_010_000, "wrong": 0, "held_out_wrong": 0}),
-        ("reversal", {"domain": None, "distinct": 125_000, "checked": 1_125_000, "wrong": 0, "held_out_wrong": 0}),
+        ("addition", "1", {"domain": 1_010_000, "by_enumeration": 1_010_000, "by_bounds": 0}),
+        ("reversal", "2", {"domain": 15_625_000_000, "by_enumeration": 0, "by_bounds": 15_625_000_000}),
     ],
 )
-def test_what_ships_is_exact(name: str, expected: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(MODELS / name / "1"), "--json"]) == 0
+def test_what_ships_is_exact(
+    name: str, version: str, expected: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = MODELS / name / version
+    assert main(["verify", str(directory), "--json"]) == 0
     line = json.loads(capsys.readouterr().out)
-    assert (line["model"], line["version"]) == (name, "1")
+    assert (line["model"], line["version"], line["fault"]) == (name, version, "")
+    expected |= {"wrong": 0, "held_out_wrong": 0, "tried": 0, "exact": True}
     assert {key: line[key] for key in expected} == expected
-    assert abs(line["held_out"] / line["checked"] - 0.5) < 0.01
-    assert line["onnx_keras_agree"] is True
+    assert abs(line["held_out"] / line["domain"] - 0.5) < 0.01
+    assert line["least_margin"] > 1_000 * line["largest_difference"]
+    said = bundle.read_manifest(directory).evaluation.as_data()
+    assert {key: line[key] for key in said if key != "runtime"} == {key: said[key] for key in said if key != "runtime"}
 
 
-def test_verify_fails_on_what_is_no_bundle_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(tmp_path), str(MODELS / "reversal" / "1")]) == 1
+def test_verify_reports_every_bundle_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no bundle, what cannot be read, what stands in another's folder: each is told, none stops the others."""
+    elsewhere = tmp_path / "reversal" / "7"
+    shutil.copytree(MODELS / "reversal" / "2", elsewhere)
+    altered = tmp_path / "reversal" / "2"
+    shutil.copytree(MODELS / "reversal" / "2", altered)
+    with (altered / "encoder.onnx").open("ab") as file:
+        file.write(b"more")
+    (tmp_path / "file").touch()
+    given = [tmp_path, tmp_path / "file", altered, elsewhere, tmp_path / "none", MODELS / "reversal" / "2"]
+    assert main(["verify", *map(str, given)]) == 1
     captured = capsys.readouterr()
-    assert "manifest.json: is missing" in captured.err
-    assert "reversal 1: 0 wrong of 1,125,000" in captured.out
+    assert captured.err.count("manifest.json: is missing") == 3
+    assert "encoder.onnx: has" in captured.err
+    assert "NOT EXACT" not in captured.out
+    assert "will not be served: " in captured.out
+    assert captured.out.count("reversal 2: All 15,625,000,000 requests were decided") == 2
 
 
 def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,13 +287,13 @@ def test_a_log_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
 
 
 def test_compare_shows_what_differs_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = str(MODELS / "addition" / "1"), str(MODELS / "reversal" / "1")
+    one, other = str(MODELS / "addition" / "1"), str(MODELS / "reversal" / "2")
     assert main(["compare", one, other]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == [one, other]
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert rows["recipe.problem.max_terms"] == ["3", "-"]
-    assert rows["recipe.samples"] == ["16,000,000", "2,000,000"]
+    assert rows["recipe.samples"] == ["32,000,000", "6,144,000"]
     assert rows["network.encoder_units"] == ["24", "16"]
     assert all(cells[0] != cells[1] for cells in rows.values())
     assert "recipe.seed" not in rows
@@ -284,10 +304,23 @@ def test_compare_shows_what_differs_and_nothing_else(capsys: pytest.CaptureFixtu
     assert "nowhere/manifest.json: is missing" in capsys.readouterr().err
 
 
+@dataclass(frozen=True)
+class Figures(Proof):
+    """Any figures in the place of a proof's."""
+
+    figures: dict[str, object]
+
+    def __init__(self, figures: dict[str, object]):
+        object.__setattr__(self, "figures", figures)
+
+    def as_data(self) -> dict[str, object]:
+        return self.figures
+
+
 def test_compare_knows_no_figure_by_name() -> None:
     manifest = bundle.read_manifest(MODELS / "addition" / "1")
-    one = replace(manifest, evaluation={"bound": {"rows": 1_000}, "shares": [0.5, 1.0], "same": 1})
-    other = replace(manifest, evaluation={"bound": {"rows": 2}, "shares": [0.5], "same": 1, "new": True})
+    one = replace(manifest, evaluation=Figures({"bound": {"rows": 1_000}, "shares": [0.5, 1.0], "same": 1}))
+    other = replace(manifest, evaluation=Figures({"bound": {"rows": 2}, "shares": [0.5], "same": 1, "new": True}))
     assert report.comparison({"a": one}, {"b": other}).splitlines() == [
         "                       a         b",
         "evaluation.bound.rows  1,000     2",
@@ -296,7 +329,7 @@ def test_compare_knows_no_figure_by_name() -> None:
     ]
 
 
-@pytest.mark.parametrize("call", ["list", "show models/addition/1", "compare models/addition/1 models/reversal/1"])
+@pytest.mark.parametrize("call", ["list", "show models/addition/1", "compare models/addition/1 models/reversal/2"])
 def test_what_needs_no_keras_loads_none(call: str) -> None:
     code = (
         f"import sys; from training.__main__ import main; main({call.split()!r});"

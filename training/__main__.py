@@ -9,20 +9,21 @@ import argparse
 import contextlib
 import io
 import json
-import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from seq2seq import bundle
+from seq2seq import bundle, staging
 from seq2seq.bundle import BundleError, Manifest
-from training import command_line, report, verifying
+from seq2seq.proving.running import Mistake
+from training import command_line, environment, output, report, verifying
 from training.command_line import CallError
+from training.environment import WrongEnvironment
 from training.recipes import RECIPES, RecipeError
 
 STOPPED = 130
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line.parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (BundleError, CallError, RecipeError) as error:
+    except (BundleError, CallError, RecipeError, WrongEnvironment) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallError) else 1
     except KeyboardInterrupt:
@@ -83,46 +84,75 @@ def list_recipes(_: argparse.Namespace) -> int:
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Train, prove and save; prints the recipe first and what was proven last."""
+    """Train, prove and save; prints the recipe first and what was proven last. Exit status 1 if an answer is wrong."""
     recipe = command_line.adjusted(RECIPES[options.recipe], options)
-    directory = options.out or _next_version(Path("models" if recipe.ships else "runs") / recipe.name)
-    version = directory.name if directory.name.isdigit() else "1"
+    wanted = output.destination(options.out, recipe, replace=options.replace)
     print(json.dumps(recipe.as_data(), indent=2))
     if not recipe.hold_out and not recipe.validation:
         print("trains on the whole domain, as the tutorial does; --hold-out shows what it generalises")
     if options.log_dir:
         options.log_dir.mkdir(parents=True, exist_ok=True)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    environment.load_keras()
     from training import export, fitting, summaries
 
     callbacks = [summaries.Scalars(options.log_dir)] if options.log_dir else []
     with _stopped_at_once():
         fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2, callbacks=callbacks)
-    print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving")
-    manifest = export.save(recipe, fitted, directory, name=recipe.name, version=version)
-    print(f"{directory}: {_summary(manifest)}")
-    return 0
+    print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving", flush=True)
+    with staging.workspace(wanted.parent) as workspace:
+        filled = workspace / "bundle"
+        draft = export.draft(recipe, fitted, name=recipe.name, version=wanted.version)
+        manifest, mistakes = export.write(draft, fitted.models.training.get_weights(), filled)
+
+        def seal(directory: Path, version: str) -> None:
+            export.seal(replace(manifest, version=version), directory)
+
+        if manifest.evaluation.is_exact or options.out is not None or not recipe.ships:
+            directory = output.put(filled, wanted, seal)
+        else:
+            directory = output.put_elsewhere(filled, output.Destination(output.RUNS / recipe.name), seal)
+    return _told(directory, manifest, mistakes)
 
 
 def renew(options: argparse.Namespace) -> int:
-    """Write a bundle's graphs anew and prove them; its weights and training record stay."""
+    """Write a bundle's graphs anew and prove them; its weights and training record stay.
+
+    Exit status 1, and the old bundle stays, if the new proof is worse.
+    """
+    directory = Path(os.path.abspath(options.directory))  # noqa: PTH100  resolves `..`, follows no link
+    loaded = bundle.read(directory)
+    output.check_free(directory, replace=True)
+    environment.load_keras()
     from training import export
 
-    manifest = export.renew(options.directory)
-    print(f"{options.directory}: {_summary(manifest)}")
-    return 0
+    with staging.workspace(directory.parent) as workspace:
+        weights = export.weights_of(loaded, workspace)
+        manifest, mistakes = export.write(loaded.manifest, weights, workspace / "bundle")
+        before, after = loaded.manifest.evaluation, manifest.evaluation
+        if after.wrong > before.wrong or (before.is_exact and not after.is_exact):
+            print(f"{directory} stays as it is; its new graphs would be worse: {after.sentence}")
+            return 1
+        export.seal(manifest, workspace / "bundle")
+        staging.put(workspace / "bundle", directory, replace=True)
+    return _told(directory, manifest, mistakes)
 
 
-def _next_version(directory: Path) -> Path:
-    versions = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
-    return directory / str(max(versions, default=0) + 1)
+def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
+    """Print what is known of a bundle that was written; the exit status is 1 if any answer is wrong."""
+    print(f"{directory}: {manifest.evaluation.sentence}")
+    for mistake in mistakes:
+        print(f"  {mistake}")
+    if not manifest.evaluation.is_exact:
+        print("it will not be served: the service takes only what is proven exact")
+    return 1 if manifest.evaluation.wrong else 0
 
 
 def verify(options: argparse.Namespace) -> int:
     """Prove each bundle anew and report it; exit status 1 if any is not exact, or cannot be verified."""
     status = 0
+    if options.keras:
+        environment.load_keras()
     for directory in options.directories:
         try:
             verdict = verifying.verify(directory, keras=options.keras)
@@ -133,10 +163,6 @@ def verify(options: argparse.Namespace) -> int:
         print(json.dumps(verdict.as_data()) if options.json else verdict, flush=True)
         status = 1 if verdict.fault else status
     return status
-
-
-def _summary(manifest: Manifest) -> str:
-    return manifest.evaluation.sentence
 
 
 def show(options: argparse.Namespace) -> int:

@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     command.add_argument("--out", type=Path, help="the bundle's directory (default: the next version under models/ "
                          "for what ships, under runs/ for the rest)")  # fmt: skip
+    command.add_argument("--replace", action="store_true", help="replace the bundle that --out names")
     command.add_argument("--log-dir", type=Path, help="write TensorBoard logs to this directory after each epoch")
     group = command.add_argument_group("what the recipe says, unless given")
     for name, settings in OPTIONS.items():

@@ -37,8 +37,8 @@ GOLDEN_EXAMPLES = 8
 PACKAGES = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
-def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) -> Manifest:
-    """Write the whole bundle of a finished run to `directory`, or nothing."""
+def draft(recipe: Recipe, fit: Fit, *, name: str, version: str) -> Manifest:
+    """The manifest of a finished run, without evidence."""
     training = {
         "recipe": recipe.as_data(),
         "samples": fit.samples,
@@ -48,29 +48,36 @@ def save(recipe: Recipe, fit: Fit, directory: Path, *, name: str, version: str) 
         "python": platform.python_version(),
         "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
     }
-    weights = fit.models.training.get_weights()
-    return write(Manifest(name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {}), weights, directory)
+    return Manifest(name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {})
 
 
-def renew(directory: Path) -> Manifest:
-    """Write a bundle's graphs, proof and card anew from its training model, as this release makes them."""
-    loaded = bundle.read_manifest(directory)
-    weights = keras.saving.load_model(directory / "training.keras", compile=False).get_weights()
-    return write(loaded, weights, directory)
+def write(draft: Manifest, weights: list[Any], directory: Path) -> tuple[Manifest, list[Mistake]]:
+    """Write and prove a bundle's graphs in a new folder: the manifest with its evidence, and mistakes that were found.
+
+    The bundle still has to be sealed.
+    """
+    directory.mkdir()
+    export(draft.problem, draft.network, weights, directory)
+    progress = Progress(f"proving {draft.name} {draft.version}")
+    proven = prove(replace(draft, golden=(), files={}), directory, progress)
+    progress.close()
+    return proven
 
 
-def write(draft: Manifest, weights: list[Any], directory: Path) -> Manifest:
-    """Write graphs, proof, plots, card and manifest; what is written is read back before it counts."""
-    with bundle.staged(directory) as staging:
-        export(draft.problem, draft.network, weights, staging)
-        progress = Progress(f"proving {draft.name} {draft.version}")
-        manifest, mistakes = prove(replace(draft, golden=(), files={}), staging, progress)
-        progress.close()
-        report.write(manifest, staging / "report")
-        bundle.seal(staging, manifest)
-        loaded = bundle.read(staging)
-        bundle.check_golden(loaded, onnx_runtime.load(loaded))
-    return manifest
+def seal(manifest: Manifest, directory: Path) -> None:
+    """Write report and manifest; what is written is read back before it counts."""
+    report.write(manifest, directory / "report")
+    bundle.seal(directory, manifest)
+    loaded = bundle.read(directory)
+    bundle.check_golden(loaded, onnx_runtime.load(loaded))
+
+
+def weights_of(loaded: Bundle, workspace: Path) -> list[Any]:
+    """The weights of a bundle's training model, from the bytes that were sealed."""
+    path = workspace / "training.keras"  # Keras reads from files only
+    path.write_bytes(loaded.content(path.name))
+    weights: list[Any] = keras.saving.load_model(path, compile=False).get_weights()
+    return weights
 
 
 def export(problem: Problem, spec: NetworkSpec, weights: list[Any], directory: Path) -> None:

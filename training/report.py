@@ -20,7 +20,7 @@ FLOOR = f"(less than {LEAST:g} is drawn as that)"
 
 def write(manifest: Manifest, directory: Path) -> None:
     """Write card.md, loss.png and error.png."""
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     (directory / "card.md").write_text(card(manifest), encoding="utf-8")
     history = manifest.training["history"]
     samples = manifest.training["samples"]
@@ -118,7 +118,7 @@ def _figures(manifest: Manifest) -> dict[str, Any]:
     """What two bundles are compared by, each value by its path. What recipe and network both say comes once."""
     network = manifest.as_data()["network"]
     recipe = {key: value for key, value in manifest.training["recipe"].items() if key not in ("about", *network)}
-    return _flat({"recipe": recipe, "network": network, "evaluation": manifest.evaluation})
+    return _flat({"recipe": recipe, "network": network, "evaluation": manifest.as_data()["evaluation"]})
 
 
 def _flat(data: dict[str, Any], path: str = "") -> dict[str, Any]:

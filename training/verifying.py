@@ -50,7 +50,7 @@ class Verdict:
         ]
         lines += [f"  {name} agrees on {each.agreed:,} of {each.compared:,}" for name, each in self.agreements.items()]
         lines += [f"  {mistake}" for mistake in self.mistakes]
-        lines += [f"  NOT EXACT, will not be served: {self.fault}"] if self.fault else []
+        lines += [f"  will not be served: {self.fault}"] if self.fault else []
         return "\n".join(lines)
 
 

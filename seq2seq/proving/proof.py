@@ -186,7 +186,7 @@ class _Task:
         return proof, doubtful.mistakes
 
     def tried(self, draft: Proof, run: Run, weakest: IdArray) -> tuple[Proof, list[Mistake]]:
-        """What is known where bounds do not decide: the run, random requests, and the weakest that were found (n, S)."""
+        """What is known where bounds do not decide: the run, random requests, and the weakest that were found."""
         found = self.run(weakest)
         more = running.run(
             self.problem,

@@ -1,0 +1,37 @@
+"""What Keras and TensorFlow need of the environment, set before they are imported, whatever the user's shell says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+
+
+class WrongEnvironment(Exception):
+    """Keras is already imported, in a way that training cannot use. The message says how."""
+
+
+def load_keras() -> None:
+    """Import Keras on TensorFlow with its own defaults. Raises `WrongEnvironment`.
+
+    A shell may export another backend or limits on epochs (`KERAS_...`), a notebook its own Matplotlib backend, and the
+    user's keras.json another float type. None of these is part of a recipe.
+    """
+    for name in [name for name in os.environ if name.startswith("KERAS_")]:
+        del os.environ[name]
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "keras" not in sys.modules:
+        with tempfile.TemporaryDirectory() as home:  # read once, on import
+            os.environ["KERAS_HOME"] = home
+            import keras  # noqa: F401
+        del os.environ["KERAS_HOME"]
+    from keras import config
+
+    if config.backend() != "tensorflow":
+        raise WrongEnvironment(f"Keras was imported with the backend {config.backend()}; training needs tensorflow")
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")

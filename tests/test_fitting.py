@@ -57,6 +57,11 @@ def fitted(request: pytest.FixtureRequest) -> tuple[Recipe, fitting.Fit]:
     return request.param, fitting.fit(request.param)
 
 
+@pytest.fixture(scope="module")
+def added() -> tuple[Recipe, fitting.Fit]:
+    return ADDITION, fitting.fit(ADDITION)
+
+
 def saved(recipe: Recipe, fit: fitting.Fit, directory: Path) -> Manifest:
     """Write and seal the bundle of a finished run."""
     directory.parent.mkdir(parents=True)
@@ -92,10 +97,10 @@ def test_a_fit_learns_its_problem_and_its_bundle_proves_it(
 
 
 def test_keras_files_of_other_weights_are_found(
-    fitted: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    added: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`training.keras` is of no use to the service, so only `verify --keras` looks at it."""
-    recipe, fit = fitted
+    recipe, fit = added
     directory = tmp_path / recipe.name / "1"
     manifest = saved(recipe, fit, directory)
     other = networks.build(recipe.problem, fit.spec).training
@@ -109,9 +114,9 @@ def test_keras_files_of_other_weights_are_found(
 
 
 def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(
-    fitted: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    added: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, fit = fitted
+    recipe, fit = added
     directory = tmp_path / recipe.name / "1"
     manifest = saved(recipe, fit, directory)
     networks.build(recipe.problem, fit.spec).training.save(directory / "training.keras")  # fresh, unfitted weights
@@ -129,7 +134,6 @@ def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(
 
 def test_the_sample_budget_is_kept_to_the_batch(fitted: tuple[Recipe, fitting.Fit]) -> None:
     recipe, fit = fitted
-    assert int(fit.models.training.optimizer.iterations) == recipe.steps
     assert fit.samples == recipe.samples
     assert {len(values) for values in fit.history.values()} == {recipe.epochs}
 
@@ -195,6 +199,32 @@ def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
     assert list((tmp_path / "models" / recipe.name).iterdir()) == []
     assert main(["fit", recipe.name, "--samples", "12000"]) == 0
     assert bundle.read(tmp_path / "models" / recipe.name / "1").manifest.evaluation.is_exact
+
+
+def test_a_network_that_reads_what_counts_first_is_tried_and_not_called_exact(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = replace(
+        DEEP_REVERSAL,
+        name="reversal",
+        ships=True,
+        reversed_source=False,
+        bound_weight=0.0,
+        encoder_units=(16,),
+        decoder_units=(16,),
+    )
+    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    status = main(["fit", recipe.name])
+    out = capsys.readouterr().out
+    proof = bundle.read(tmp_path / "runs" / "reversal" / "1").manifest.evaluation
+    assert proof.tried > 1_000_000
+    assert (proof.by_enumeration, proof.by_bounds, proof.is_exact) == (0, 0, False)
+    assert status == (1 if proof.wrong else 0)
+    assert "Not proven: of 125 requests" in out
+    assert "it will not be served" in out
+    assert main(["verify", str(tmp_path / "runs" / "reversal" / "1")]) == 1
+    assert "will not be served: " in capsys.readouterr().out
 
 
 def test_what_shell_notebook_and_user_have_set_changes_no_run(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
     assert not client.is_model_ready("addition", "2")
     assert not client.is_model_ready("division")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-    metadata = client.get_model_metadata("reversal", "1")
+    metadata = client.get_model_metadata("reversal", "2")
     assert (metadata["versions"], metadata["inputs"]) == (
         ["1"],
         [{"name": "sequence", "datatype": "INT64", "shape": [-1, 6]}],
@@ -215,13 +215,13 @@ def test_repository_is_changed_while_it_serves(tmp_path: Path, workers: int) -> 
     ):
         for _ in range(workers - 1):
             running.await_line("startup complete")  # that of the first one comes before the port is known
-        assert states(client) == {"addition/1": "READY", "reversal/1": "READY"}
+        assert states(client) == {"addition/1": "READY", "reversal/2": "READY"}
 
         add_version(models_dir, "2")
         assert states(client)["addition/2"] == "UNAVAILABLE"
         assert versions_that_answer(running.port) == {"1"}
         client.load_model("addition")
-        assert states(client) == {"addition/1": "READY", "addition/2": "READY", "reversal/1": "READY"}
+        assert states(client) == {"addition/1": "READY", "addition/2": "READY", "reversal/2": "READY"}
         assert versions_that_answer(running.port) == {"2"}
 
         graph = add_version(models_dir, "3") / "greedy.onnx"

@@ -87,7 +87,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         models=models,
         spec=replace(spec, parameters=models.parameters),
         history={name: [float(value) for value in values] for name, values in history.history.items()},
-        samples=recipe.steps * recipe.batch_size,
+        samples=int(training.optimizer.iterations) * recipe.batch_size,
         seconds=time.perf_counter() - started,
         validation_seen=data.share_seen(recipe.problem, examples, validation),
     )

@@ -1,0 +1,108 @@
+"""Every answer is held against the truth, and the search goes where a network is least sure."""
+
+import numpy as np
+import pytest
+
+from seq2seq.decoding import Decoded
+from seq2seq.problem import Problem
+from seq2seq.problems.addition import Addition
+from seq2seq.problems.reversal import Reversal
+from seq2seq.proving import running, weakest
+from seq2seq.proving.intervals import Array
+from seq2seq.proving.running import Run
+from seq2seq.vocabulary import FloatArray, IdArray
+
+PROBLEM = Addition(3, 3, 10, "left", smallest=1)
+
+
+class Truthful:
+    """Writes the truth, but gets the last symbol of chosen requests wrong."""
+
+    def __init__(self, problem: Problem, wrong: tuple[str, ...] = ()):
+        self.problem = problem
+        self.wrong = wrong
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        ids = self.problem.answer(sources)
+        for row, request in enumerate(self.problem.requests(sources)):
+            if request in self.wrong:
+                ids[row, -1] = (ids[row, -1] + 1) % 10
+        return Decoded(ids, np.full(ids.shape, 0.5, dtype=np.float32))
+
+    def logits(self, sources: IdArray, _: IdArray) -> FloatArray:
+        return 4 * self.problem.target_vocabulary.one_hot(self.greedy(sources).ids)
+
+
+def run(network: Truthful, **options: object) -> Run:
+    batches = PROBLEM.distinct(np.random.default_rng(0), 300)
+    return running.run(PROBLEM, network, batches, **{"hold_out": True, **options})  # type: ignore[arg-type]
+
+
+def test_every_expression_is_checked_and_every_mistake_counted() -> None:
+    network = Truthful(PROBLEM, wrong=("9+10+9", "1+1+1"))
+    result = run(network, logits=network.logits, weakest=3)
+    assert (result.checked, result.wrong) == (1_000, 2)
+    assert 400 < result.held_out < 600
+    assert 0 <= result.held_out_wrong <= 2
+    assert [str(mistake) for mistake in result.mistakes] == [
+        "'1+1+1': wrote '4', right is '3'",
+        "'9+10+9': wrote '29', right is '28'",
+    ]
+    assert result.weakest is not None
+    assert PROBLEM.requests(result.weakest[0])[:2] == ["1+1+1", "9+10+9"]
+    assert result.weakest[1].tolist() == [-4, -4, 4]
+
+
+def test_nothing_counts_as_held_out_where_all_was_trained_on() -> None:
+    assert run(Truthful(PROBLEM), hold_out=False).held_out == 0
+
+
+def test_disagreement_is_counted() -> None:
+    result = run(Truthful(PROBLEM), others={"other": Truthful(PROBLEM, wrong=("2+3+4",))})
+    assert vars(result.agreements["other"]) == {"compared": 1_000, "agreed": 999, "largest_difference": 0.0}
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    run(Truthful(PROBLEM), progress=lambda *each: told.append(each), total=1_000)
+    assert told == [("requests", done, 1_000) for done in (300, 600, 900, 1_000)]
+
+
+def test_a_margin_is_that_of_the_weakest_place() -> None:
+    logits = np.array([[[1.0, 5.0, 2.0], [0.0, 0.0, 9.0]], [[3.0, 1.0, 1.0], [4.0, 3.5, 0.0]]], dtype=np.float32)
+    assert running.margins(logits, np.array([[1, 2], [0, 1]])).tolist() == [3.0, -0.5]
+
+
+LISTS = Reversal(6, 6, 50, 3)
+HIDDEN = np.array([22, 3, 19, 12, 3, 15])
+
+
+def towards_hidden(sources: IdArray) -> Array:
+    """Margins of a network that errs on one list of 50^6, and is less sure the nearer a list comes to it."""
+    margins: Array = (sources != HIDDEN).sum(axis=1) - 0.5
+    return margins
+
+
+def test_the_search_finds_one_wrong_list_among_billions() -> None:
+    starts = LISTS.sample_sources(np.random.default_rng(1), 4)
+    assert towards_hidden(starts).min() > 3
+    sources, least = weakest.search(LISTS, towards_hidden, starts)
+    assert sources[0].tolist() == HIDDEN.tolist()
+    assert least[0] == -0.5
+    assert (np.diff(least) >= 0).all()
+
+
+@pytest.mark.parametrize("problem", [LISTS, Reversal(2, 4, 5, 2), Addition(2, 3, 99, "term"), PROBLEM], ids=str)
+def test_the_search_asks_only_what_may_be_asked(problem: Problem) -> None:
+    asked = 0
+
+    def margins(sources: IdArray) -> Array:
+        nonlocal asked
+        asked += len(sources)
+        for request, source in zip(problem.requests(sources), sources, strict=True):
+            assert np.array_equal(problem.encode([problem.parse(request)])[0], source)
+        values: Array = sources.sum(axis=1).astype(np.float64)
+        return values
+
+    weakest.search(problem, margins, problem.sample_sources(np.random.default_rng(2), 2))
+    assert asked > 50

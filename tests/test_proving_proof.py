@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,21 +48,27 @@ def test_every_list_is_decided(bounded: Bounded) -> None:
 
 
 def test_enumeration_finds_what_the_bounds_say(graph: Graph, bounded: Bounded) -> None:
-    """All 125,000 tails of 50 random triples and of the 20 weakest, by the served graph itself."""
+    """All 125,000 tails of 50 random triples and of the 20 weakest, by the served graph itself, its logits shown."""
     loaded = bundle.read(REVERSAL)
-    problem, served = loaded.manifest.problem, onnx_runtime.load(loaded)
     logits = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)
-    tails = problem.tails()
-    chosen = [*np.random.default_rng(5).choice(125_000, 50, replace=False), *bounded.margins.argsort()[:20]]
-    for head in chosen:
-        least = np.inf
+    tails = loaded.manifest.problem.tails()
+
+    def least(head: int) -> float:
+        """The least margin of a head over all tails; none may be wrong."""
+        margins = []
         for start in range(0, len(tails), running.BATCH):
             tail = tails[start : start + running.BATCH]
             sources = np.concatenate([np.repeat(bounded.heads[head][None], len(tail), axis=0), tail], axis=1)
             targets = np.repeat(bounded.heads[head][None, ::-1], len(tail), axis=0)
-            assert np.array_equal(served.greedy(sources).ids, targets)
-            least = min(least, running.margins(logits(sources, targets), targets).min())
-        assert bounded.margins[head] <= least + 1e-3
+            found = logits(sources, targets)
+            assert np.array_equal(found.argmax(axis=-1), targets)
+            margins.append(running.margins(found, targets).min())
+        return float(min(margins))
+
+    chosen = [*np.random.default_rng(5).choice(125_000, 50, replace=False), *bounded.margins.argsort()[:20]]
+    with ThreadPoolExecutor(2) as pool:
+        for head, margin in zip(chosen, pool.map(least, chosen), strict=True):
+            assert 0 < bounded.margins[head] <= margin + 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +124,11 @@ def test_a_network_that_is_wrong_once_is_found(
     damaged: tuple[Path, list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory, request_ = damaged
-    assert main(["verify", str(directory), "--json"]) == 1
-    line = json.loads(capsys.readouterr().out)
-    assert line["wrong"] >= 1
-    assert not line["exact"]
     assert main(["verify", str(directory)]) == 1
-    assert f"{request_!r}: wrote " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{request_!r}: wrote " in out
+    assert re.search(r"15,625,000,000 by bounds|[\d,]+ one by one and [\d,]+ by bounds, [1-9][\d,]* wrong", out)
+    assert "will not be served" in out
 
 
 def test_the_service_finds_it_too_where_it_proves_what_it_serves(damaged: tuple[Path, list[int]]) -> None:

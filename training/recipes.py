@@ -273,6 +273,7 @@ RECIPES = Recipes(
             epochs=12,
             optimizer="adam",
             warm_up=0.02,
+            clip_norm=0.1,
             reversed_source=True,
             bound_weight=0.3,
             hold_out=True,

@@ -93,7 +93,8 @@ class Reversal(Problem):
         """The items after those taken, each from 1 to `cardinality`, then padding in lists that are shorter."""
         tails = []
         for length in range(self.shortest - self.take, self.longest - self.take + 1):
-            items = np.indices([self.cardinality] * length, dtype=np.int32).reshape(length, -1).T + 1  # (n, length)
+            count = self.cardinality**length
+            items = np.indices([self.cardinality] * length, dtype=np.int32).reshape(length, count).T + 1  # (n, length)
             tails.append(np.pad(items, ((0, 0), (0, self.longest - self.take - length))))
         return np.concatenate(tails)
 

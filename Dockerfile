@@ -49,8 +49,8 @@ FROM ${BASE} AS train
 COPY --from=training-dependencies /venv /venv
 COPY seq2seq /srv/seq2seq
 COPY training /srv/training
-# Mount a directory here: bundles are written to it.
-VOLUME /srv/models
+# Mount two directories here: what is exact and ships is written to the first, all other bundles to the second.
+VOLUME /srv/models /srv/runs
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /srv
 USER 10001:10001

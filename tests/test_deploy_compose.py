@@ -17,6 +17,7 @@ import yaml
 
 from app.main import create_app
 from app.settings import Settings
+from training import output
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -43,6 +44,15 @@ def test_hardened(name: str) -> None:
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name]["security_opt"] == ["no-new-privileges"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(SERVICES[name])
+
+
+def test_training_can_write_wherever_it_puts_bundles() -> None:
+    """Its root file system is read-only, and it tries its folders before it trains."""
+    volumes = dict(volume.split(":") for volume in SERVICES["train"]["volumes"])
+    assert volumes == {f"./{folder}": f"/srv/{folder}" for folder in (output.MODELS, output.RUNS)}
+    tracked = subprocess.run(["git", "ls-files", *volumes], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # A folder that docker has to make belongs to root.
+    assert {path.split("/")[0] for path in tracked.split()} == {str(folder) for folder in (output.MODELS, output.RUNS)}
 
 
 def test_only_the_proxy_is_reached_and_from_this_machine_alone() -> None:

@@ -150,7 +150,16 @@ def test_one_thing_each_is_changed_without_editing_code() -> None:
                    "--largest", "9", "--padding", "left")  # fmt: skip
     problem = replace(RECIPES["addition"].problem, max_terms=4, largest=9, padding="left")  # type: ignore[call-arg]
     assert recipe == replace(RECIPES["addition"], encoder_units=(24, 16), decoder_units=(8,), epochs=3, batch_size=64,
-                             learning_rate=0.5, seed=7, samples=900, hold_out=False, problem=problem)  # fmt: skip
+                             learning_rate=0.5, seed=7, samples=900, hold_out=False, problem=problem,
+                             ships=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "ships"),
+    [("--encoder-units 8 --epochs 2", True), ("--max-terms 3", True), ("--max-terms 2", False), ("--largest 9", False)],
+)
+def test_a_network_for_another_problem_is_no_next_version_of_what_ships(words: str, ships: bool) -> None:
+    assert asked("addition", *words.split()).ships is ships
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -105,7 +105,9 @@ def adjusted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
                 if name not in own:
                     raise ValueError(f"{recipe.name} has no {_flag(name)}; it has {', '.join(map(_flag, own))}")
                 problem[name] = _read(name, given[_place(name)], getattr(recipe.problem, name))
-        return replace(recipe, **changes, problem=replace(recipe.problem, **problem))
+        changed = replace(recipe.problem, **problem)
+        # A network for another problem is no next version of what ships: its clients send what it would refuse.
+        return replace(recipe, **changes, problem=changed, ships=recipe.ships and changed == recipe.problem)
     except (TypeError, ValueError) as error:
         raise CallError(" ".join(str(error).split())) from error
 

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -32,6 +33,11 @@ STOPPED = 130
 NOT_READ = 141
 """The exit status where nobody reads what is printed, as shells have it."""
 
+
+class Diverged(Exception):
+    """A run that has learnt nothing. The message says so in one line."""
+
+
 STOPPED_MESSAGE = "\ntraining: stopped; nothing was written"
 
 
@@ -40,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line.parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (BundleError, CallError, RecipeError, WrongEnvironment) as error:
+    except (BundleError, CallError, Diverged, RecipeError, WrongEnvironment) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallError) else 1
     except KeyboardInterrupt:
@@ -94,11 +100,17 @@ def fit(options: argparse.Namespace) -> int:
         options.log_dir.mkdir(parents=True, exist_ok=True)
 
     environment.load_keras()
+    import keras
+
     from training import export, fitting, summaries
 
-    callbacks = [summaries.Scalars(options.log_dir)] if options.log_dir else []
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    if options.log_dir:
+        callbacks.append(summaries.Scalars(options.log_dir))
     with _stopped_at_once():
         fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2, callbacks=callbacks)
+    if not math.isfinite(fitted.history["loss"][-1]):
+        raise Diverged("the loss is no number any more, so nothing was written; try a lower --learning-rate")
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving", flush=True)
     with staging.workspace(wanted.parent) as workspace:
         filled = workspace / "bundle"

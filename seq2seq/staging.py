@@ -22,7 +22,7 @@ OLD = "old"
 
 @contextlib.contextmanager
 def workspace(parent: Path) -> Iterator[Path]:
-    """A hidden folder in `parent`, to fill folders and files in. It is removed at the end, with whatever is still in it.
+    """A hidden folder in `parent`, to fill folders and files in. It is removed at the end with all that is still in it.
 
     A killed process leaves its workspace behind; the next one in the same `parent` removes it.
     """

@@ -48,9 +48,10 @@ format: $(DEV)  ## put the code in the house's style
 verify: $(SERVING)  ## run every model over its whole domain; ARGS=--json for a line of JSON each
 	@exec .venv/bin/python -m training verify models/*/* $(ARGS)
 
+train: FITTED = $(or $(RECIPE),addition reversal)
 train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes to `python -m training fit`
-	@$(if $(RECIPE),,$(if $(findstring --out,$(ARGS)),echo "make: --out is for one recipe; name it by RECIPE=" >&2; exit 2))
-	@for recipe in $(or $(RECIPE),addition reversal); do \
+	@$(if $(and $(word 2,$(FITTED)),$(findstring --o,$(ARGS))),echo "make: --out is for one recipe; name it by RECIPE=" >&2; exit 2)
+	@for recipe in $(FITTED); do \
 		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done
 
 requirements: $(DEV)  ## compile the pinned requirements; ARGS=--upgrade for newer releases

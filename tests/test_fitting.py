@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import fakes
 import keras
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from seq2seq import bundle
 from seq2seq.bundle import Manifest
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
+from seq2seq.proving.running import Mistake
 from training import export, fitting, networks
 from training.__main__ import main
 from training.recipes import RECIPES, Recipe
@@ -50,6 +54,9 @@ DEEP_REVERSAL = Recipe(
     bound_weight=0.1,
     bound_rows=8,
 )
+
+
+DISPUTED = {"compared": 25, "agreed": 24, "largest_difference": 0.1}
 
 
 @pytest.fixture(scope="module", params=[ADDITION, DEEP_REVERSAL], ids=lambda recipe: recipe.name)
@@ -132,6 +139,25 @@ def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(
     assert [path.name for path in directory.parent.iterdir()] == ["1"]
 
 
+def test_renew_loses_nothing_that_was_put_beside_its_bundle_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = fakes.write_bundle(tmp_path, fakes.addition_manifest())
+
+    def write(draft: Manifest, _: object, filled: Path) -> tuple[Manifest, list[Mistake]]:
+        filled.mkdir()
+        (directory / "notes.txt").write_text("mine")
+        return draft, []
+
+    monkeypatch.setattr(export, "weights_of", lambda *_: [])
+    monkeypatch.setattr(export, "write", write)
+    monkeypatch.setattr(export, "seal", lambda *_: None)
+    assert main(["renew", str(directory)]) == 2
+    assert "holds notes.txt, which is no part of its bundle" in capsys.readouterr().err
+    assert (directory / "notes.txt").read_text() == "mine"
+    bundle.read(directory)
+
+
 def test_the_sample_budget_is_kept_to_the_batch(fitted: tuple[Recipe, fitting.Fit]) -> None:
     recipe, fit = fitted
     assert fit.samples == recipe.samples
@@ -196,9 +222,67 @@ def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
     assert "it will not be served" in out
     assert ": wrote " in out
     assert bundle.read(tmp_path / "runs" / recipe.name / "1").manifest.version == "1"
-    assert list((tmp_path / "models" / recipe.name).iterdir()) == []
+    assert not (tmp_path / "models").exists()
     assert main(["fit", recipe.name, "--samples", "12000"]) == 0
     assert bundle.read(tmp_path / "models" / recipe.name / "1").manifest.evaluation.is_exact
+    assert [path.name for path in (tmp_path / "runs" / recipe.name).iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (
+            lambda made: replace(made, evaluation=replace(made.evaluation, by_enumeration=0, by_bounds=0, tried=25)),
+            0,
+            "decides 0 of 25",
+        ),
+        (lambda made: replace(made, agreement=made.agreement | {"keras": DISPUTED}), 1, "keras gave other answers"),
+    ],
+    ids=["nothing wrong, but not proven", "graphs that disagree"],
+)
+def test_what_the_service_would_refuse_goes_to_runs(
+    change: Callable[[Manifest], Manifest],
+    status: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = replace(ADDITION, name="addition-three-terms", ships=True)
+    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    write = export.write
+
+    def written(draft: Manifest, weights: list[Any], directory: Path) -> tuple[Manifest, list[Mistake]]:
+        manifest, mistakes = write(draft, weights, directory)
+        assert manifest.evaluation.is_exact
+        return change(manifest), mistakes
+
+    monkeypatch.setattr(export, "write", written)
+    assert main(["fit", recipe.name]) == status
+    out = capsys.readouterr().out
+    assert "it will not be served: " in out
+    assert words in out
+    assert bundle.read(tmp_path / "runs" / recipe.name / "1")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_whose_place_was_taken_is_kept_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES.builders, "addition-three-terms", lambda _: replace(ADDITION, samples=1_000))
+    directory = tmp_path / "tiny-addition" / "1"
+    fit = fitting.fit
+
+    def fit_while_another_run_ends(recipe: Recipe, **options: Any) -> fitting.Fit:
+        (directory / "mine").mkdir(parents=True)
+        return fit(recipe, **options)
+
+    monkeypatch.setattr(fitting, "fit", fit_while_another_run_ends)
+    assert main(["fit", "addition-three-terms", "--out", str(directory)]) == 1
+    assert f"{directory} was taken while this run trained" in capsys.readouterr().err
+    assert (directory / "mine").is_dir()
+    assert bundle.read(directory.parent / "2").manifest.version == "2"
 
 
 def test_a_network_that_reads_what_counts_first_is_tried_and_not_called_exact(
@@ -232,7 +316,9 @@ def test_what_shell_notebook_and_user_have_set_changes_no_run(tmp_path: Path) ->
     home.mkdir()
     settings = {"floatx": "float64", "epsilon": 1.0, "backend": "jax", "image_data_format": "channels_first"}
     (home / "keras.json").write_text(json.dumps(settings))
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True")  # fails where there is no LaTeX
     odd = {
+        "MATPLOTLIBRC": str(tmp_path),
         "KERAS_BACKEND": "jax",
         "KERAS_HOME": str(home),
         "KERAS_MAX_EPOCHS": "1",
@@ -240,7 +326,7 @@ def test_what_shell_notebook_and_user_have_set_changes_no_run(tmp_path: Path) ->
     }
     command = [sys.executable, "-m", "training", "fit", "addition-two-terms", "--largest", "2", "--encoder-units", "4"]
     command += ["--decoder-units", "4", "--samples", "640", "--epochs", "2"]
-    weights = []
+    made = []
     for name, environment in (("odd", os.environ | odd), ("plain", dict(os.environ))):
         out = tmp_path / name / "1"
         result = subprocess.run(
@@ -248,5 +334,5 @@ def test_what_shell_notebook_and_user_have_set_changes_no_run(tmp_path: Path) ->
         )
         assert "Traceback" not in result.stderr
         assert result.returncode == 1, result.stderr  # too short a run to be exact
-        weights.append((out / "greedy.onnx").read_bytes())
-    assert weights[0] == weights[1]
+        made.append([(out / file).read_bytes() for file in ("greedy.onnx", "report/loss.png")])
+    assert made[0] == made[1]

@@ -49,10 +49,11 @@ def test_logs_are_there_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.
         assert {len(values) for values in points(tmp_path / "logs" / "train").values()} == {3}
         raise bundle.BundleError(tmp_path, "is full")
 
-    monkeypatch.setattr(export, "save", full)
+    monkeypatch.setattr(export, "write", full)
     options = ["--samples", "192", "--epochs", "3", "--encoder-units", "4", "--decoder-units", "4"]
     logs = ["--log-dir", str(tmp_path / "logs"), "--out", str(tmp_path / "1")]
     assert main(["fit", "addition-two-terms", *options, *logs]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
 def test_a_pipe_that_closes_ends_a_run_quietly(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from seq2seq import bundle, staging
-from seq2seq.bundle import BundleError, Manifest
+from seq2seq.bundle import Bundle, BundleError, Manifest
 from seq2seq.proving.running import Mistake
 from training import command_line, environment, output, report, verifying
 from training.command_line import CallError
@@ -90,7 +90,10 @@ def list_recipes(_: argparse.Namespace) -> int:
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Train, prove and save; prints the recipe first and what was proven last. Exit status 1 if an answer is wrong."""
+    """Train, prove and save; prints the recipe first and what was proven last.
+
+    Exit status 1 if an answer is wrong, or if the place that was asked for was taken meanwhile.
+    """
     recipe = command_line.adjusted(RECIPES[options.recipe], options)
     wanted = output.destination(options.out, recipe, replace=options.replace)
     print(json.dumps(recipe.as_data(), indent=2))
@@ -98,6 +101,7 @@ def fit(options: argparse.Namespace) -> int:
         print("trains on the whole domain, as the tutorial does; --hold-out shows what it generalises")
     if options.log_dir:
         options.log_dir.mkdir(parents=True, exist_ok=True)
+        output.check_writable(options.log_dir)
 
     environment.load_keras()
     import keras
@@ -112,7 +116,8 @@ def fit(options: argparse.Namespace) -> int:
     if not math.isfinite(fitted.history["loss"][-1]):
         raise Diverged("the loss is no number any more, so nothing was written; try a lower --learning-rate")
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving", flush=True)
-    with staging.workspace(wanted.parent) as workspace:
+    runs = output.Destination(output.RUNS / recipe.name)
+    with staging.workspace(runs.parent if options.out is None else wanted.parent) as workspace:
         filled = workspace / "bundle"
         draft = export.draft(recipe, fitted, name=recipe.name, version=wanted.version)
         manifest, mistakes = export.write(draft, fitted.models.training.get_weights(), filled)
@@ -120,11 +125,17 @@ def fit(options: argparse.Namespace) -> int:
         def seal(directory: Path, version: str) -> None:
             export.seal(replace(manifest, version=version), directory)
 
-        if manifest.evaluation.is_exact or options.out is not None or not recipe.ships:
+        if options.out is not None:
             directory = output.put(filled, wanted, seal)
+        elif recipe.ships and output.is_exact(manifest):
+            directory = output.put_elsewhere(filled, wanted, seal)
         else:
-            directory = output.put_elsewhere(filled, output.Destination(output.RUNS / recipe.name), seal)
-    return _told(directory, manifest, mistakes)
+            directory = output.put(filled, runs, seal)
+    status = _told(directory, replace(manifest, version=directory.name), mistakes)
+    if wanted.name not in (None, directory.name):
+        print(f"training: {options.out} was taken while this run trained; nothing there was changed", file=sys.stderr)
+        return 1
+    return status
 
 
 def renew(options: argparse.Namespace) -> int:
@@ -141,23 +152,28 @@ def renew(options: argparse.Namespace) -> int:
     with staging.workspace(directory.parent) as workspace:
         weights = export.weights_of(loaded, workspace)
         manifest, mistakes = export.write(loaded.manifest, weights, workspace / "bundle")
-        before, after = loaded.manifest.evaluation, manifest.evaluation
-        if after.wrong > before.wrong or (before.is_exact and not after.is_exact):
-            print(f"{directory} stays as it is; its new graphs would be worse: {after.sentence}")
+        more_wrong = manifest.evaluation.wrong > loaded.manifest.evaluation.wrong
+        if more_wrong or (output.is_exact(loaded.manifest) and not output.is_exact(manifest)):
+            print(f"{directory} stays as it is; its new graphs would be worse: {manifest.evaluation.sentence}")
             return 1
         export.seal(manifest, workspace / "bundle")
+        output.check_free(directory, replace=True)  # something may have been put there meanwhile
         staging.put(workspace / "bundle", directory, replace=True)
     return _told(directory, manifest, mistakes)
 
 
 def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
-    """Print what is known of a bundle that was written; the exit status is 1 if any answer is wrong."""
+    """Print what is known of a bundle that was written; the exit status is 1 if any answer is wrong or disputed."""
     print(f"{directory}: {manifest.evaluation.sentence}")
     for mistake in mistakes:
         print(f"  {mistake}")
-    if not manifest.evaluation.is_exact:
-        print("it will not be served: the service takes only what is proven exact")
-    return 1 if manifest.evaluation.wrong else 0
+    try:
+        bundle.check_proven(Bundle(directory, manifest))
+        bundle.check_identity(directory, manifest)
+    except BundleError as error:
+        print(f"it will not be served: {error}")
+    agree = all(each["agreed"] == each["compared"] for each in manifest.agreement.values())
+    return 0 if agree and not manifest.evaluation.wrong else 1
 
 
 def verify(options: argparse.Namespace) -> int:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 import sys
 import tempfile
 
+PACKAGES = ("keras", "tensorflow", "numpy", "matplotlib", "onnx", "tf2onnx", "onnxruntime")
+"""What training needs; a bundle tells their versions."""
+
 
 class WrongEnvironment(Exception):
-    """Keras is already imported, in a way that training cannot use. The message says how."""
+    """Training cannot run here. The message says in one line why."""
 
 
 def load_keras() -> None:
     """Import Keras on TensorFlow with its own defaults. Raises `WrongEnvironment`.
 
     A shell may export another backend or limits on epochs (`KERAS_...`), a notebook its own Matplotlib backend, and the
-    user's keras.json another float type. None of these is part of a recipe.
+    user's keras.json or matplotlibrc other defaults. None of these is part of a recipe. Export and plots import
+    their packages last of all, so all are looked for first.
     """
+    for package in PACKAGES:
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise WrongEnvironment(f"{package} is not installed; training needs requirements/training.txt") from None
     for name in [name for name in os.environ if name.startswith("KERAS_")]:
         del os.environ[name]
     os.environ.pop("MPLBACKEND", None)
@@ -29,9 +39,11 @@ def load_keras() -> None:
             os.environ["KERAS_HOME"] = home
             import keras  # noqa: F401
         del os.environ["KERAS_HOME"]
+    import matplotlib
     from keras import config
 
     if config.backend() != "tensorflow":
         raise WrongEnvironment(f"Keras was imported with the backend {config.backend()}; training needs tensorflow")
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
+    matplotlib.rcdefaults()

@@ -29,12 +29,12 @@ from seq2seq.proving import proof
 from seq2seq.proving.running import Logits, Mistake
 from seq2seq.vocabulary import FloatArray, IdArray
 from training import data, fused, networks, report
+from training.environment import PACKAGES
 from training.fitting import Fit
 from training.progress import Progress
 from training.recipes import Recipe
 
 GOLDEN_EXAMPLES = 8
-PACKAGES = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
 def draft(recipe: Recipe, fit: Fit, *, name: str, version: str) -> Manifest:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq import staging
-from seq2seq.bundle import MANIFEST, PLAIN_NAME
+from seq2seq import bundle, staging
+from seq2seq.bundle import GRAPHS, MANIFEST, PLAIN_NAME, Bundle, BundleError, Manifest
 from training.command_line import CallError
 from training.recipes import Recipe
 
@@ -33,7 +33,7 @@ class Destination:
     def version(self) -> str:
         """The version that the bundle gets if nobody else is faster."""
         if self.name is not None:
-            return self.name if self.name.isdigit() else "1"
+            return self.name
         taken = [int(path.name) for path in self.parent.glob("*") if path.name.isascii() and path.name.isdigit()]
         return str(max(taken, default=0) + 1)
 
@@ -41,6 +41,9 @@ class Destination:
 def destination(out: Path | None, recipe: Recipe, *, replace: bool) -> Destination:
     """Where a run's bundle goes, tried before the run. Raises `CallError` where it could not be written."""
     if out is None:
+        if replace:
+            raise CallError("--replace needs --out; without it a run gets the next version")
+        check_writable(RUNS / recipe.name)  # where the bundle is filled, and stays if it is not exact
         chosen = Destination((MODELS if recipe.ships else RUNS) / recipe.name)
     else:
         out = Path(os.path.abspath(out))  # noqa: PTH100  resolves `..`, follows no link
@@ -48,10 +51,17 @@ def destination(out: Path | None, recipe: Recipe, *, replace: bool) -> Destinati
         if not PLAIN_NAME.fullmatch(out.name):
             raise CallError(f"--out {out}: its last part may hold at most 100 letters, digits, '-', '_' and '.'")
         check_free(out, replace=replace)
-    _check_writable(chosen.parent)
-    if chosen.parent != RUNS / recipe.name and out is None:
-        _check_writable(RUNS / recipe.name)  # where the bundle goes if it is not exact
+    check_writable(chosen.parent)
     return chosen
+
+
+def is_exact(manifest: Manifest) -> bool:
+    """Whether the service takes a network: proven right on all requests, and all its graphs agree."""
+    try:
+        bundle.check_proven(Bundle(Path(), manifest))
+    except BundleError:
+        return False
+    return True
 
 
 def check_free(directory: Path, *, replace: bool) -> None:
@@ -61,13 +71,15 @@ def check_free(directory: Path, *, replace: bool) -> None:
     if directory.is_symlink() or not directory.is_dir():
         raise CallError(f"{directory} is a file or a link; a bundle is a folder")
     try:
-        found = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
-        if not found:
+        if not any(directory.iterdir()):
             return
-        listed = {MANIFEST, *json.loads((directory / MANIFEST).read_bytes())["files"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files = json.loads((directory / MANIFEST).read_bytes())["files"]  # bundles of earlier releases count, too
+        if not set(GRAPHS) <= files.keys():
+            raise KeyError(GRAPHS)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CallError(f"{directory} holds other things than a bundle; choose another folder") from error
-    if others := sorted(found - listed):
+    found = [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
+    if others := sorted({path.relative_to(directory).as_posix() for path in found} - {MANIFEST, *files}):
         raise CallError(f"{directory} holds {others[0]}, which is no part of its bundle; choose another folder")
     if not replace:
         raise CallError(f"{directory} holds a bundle; --replace replaces it")
@@ -80,21 +92,18 @@ Seal = Callable[[Path, str], None]
 def put(filled: Path, wanted: Destination, seal: Seal) -> Path:
     """Seal a bundle in a workspace in `wanted.parent`, and move it to its place, which is returned.
 
-    Where another run was faster, the bundle is sealed anew, with the next version. Raises `CallError` if a fixed place
-    was taken meanwhile.
+    Where the place was taken meanwhile, the bundle is sealed anew, with the next version beside it.
     """
-    version = wanted.version
     while True:
+        version = wanted.version
+        directory = wanted.parent / version
         seal(filled, version)
-        directory = wanted.parent / (wanted.name or version)
         try:
             if wanted.replace:
                 check_free(directory, replace=True)
             staging.put(filled, directory, replace=wanted.replace)
-        except FileExistsError:
-            if wanted.name is not None:
-                raise CallError(f"{directory} was taken while this run trained; nothing there was changed") from None
-            version = str(max(int(version) + 1, int(wanted.version)))
+        except (FileExistsError, CallError):
+            wanted = Destination(wanted.parent)
         else:
             return directory
 
@@ -107,10 +116,24 @@ def put_elsewhere(filled: Path, wanted: Destination, seal: Seal) -> Path:
         return put(copied, wanted, seal)
 
 
-def _check_writable(folder: Path) -> None:
-    """Write and remove something in a folder, which is made if it is missing. Raises `CallError`."""
+def check_writable(folder: Path) -> None:
+    """Try to write into a folder, and to make it if it is missing. Raises `CallError`.
+
+    Nothing stays: the service does not start with an empty folder under models/.
+    """
+    folder = folder.absolute()
     try:
-        with staging.workspace(folder):
-            pass
+        there = _nearest(folder)
+        with staging.workspace(there) as workspace:
+            (workspace / folder.relative_to(there)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CallError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return _nearest(folder.parent)
+    return folder

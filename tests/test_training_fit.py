@@ -1,12 +1,18 @@
-"""`fit` from its call to its end, where that is not a bundle."""
+"""`fit` from its call to its end, where that is not the one that was hoped for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seq2seq import bundle
+from seq2seq.problems.addition import Addition
+from training import output
 from training.__main__ import main
+from training.recipes import RECIPES
 
 pytestmark = pytest.mark.training
 
@@ -20,3 +26,22 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path: Path, capsys: pytest.Ca
     )
     assert "Epoch 5/5" not in captured.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_written_under_models_is_kept_under_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    problem = Addition(2, 2, 1, "left", smallest=1)  # 1+1 is all there is, and soon learnt
+    tutorial = RECIPES["addition-two-terms"]
+    recipe = replace(tutorial, problem=problem, samples=1_600, epochs=2, ships=True, xla=False)
+    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    monkeypatch.setattr(output, "put_elsewhere", full)
+    assert main(["fit", recipe.name]) == 1
+    captured = capsys.readouterr()
+    assert f"training: cannot write to models/{recipe.name}: No space left on device\n" in captured.err
+    assert f"runs/{recipe.name}/1: " in captured.out
+    assert output.is_exact(bundle.read(tmp_path / "runs" / recipe.name / "1").manifest)

@@ -92,7 +92,7 @@ def list_recipes(_: argparse.Namespace) -> int:
 def fit(options: argparse.Namespace) -> int:
     """Train, prove and save; prints the recipe first and what was proven last.
 
-    Exit status 1 if an answer is wrong, or if the place that was asked for was taken meanwhile.
+    Exit status 1 if an answer is wrong, or if the bundle could not go where it belongs.
     """
     recipe = command_line.adjusted(RECIPES[options.recipe], options)
     wanted = output.destination(options.out, recipe, replace=options.replace)
@@ -128,12 +128,18 @@ def fit(options: argparse.Namespace) -> int:
         if options.out is not None:
             directory = output.put(filled, wanted, seal)
         elif recipe.ships and output.is_exact(manifest):
-            directory = output.put_elsewhere(filled, wanted, seal)
+            try:
+                directory = output.put_elsewhere(filled, wanted, seal)
+            except OSError as error:  # the disk has filled up since it was tried, for one
+                print(f"training: cannot write to {wanted.parent}: {error.strerror}", file=sys.stderr)
+                directory = output.put(filled, runs, seal)
         else:
             directory = output.put(filled, runs, seal)
     status = _told(directory, replace(manifest, version=directory.name), mistakes)
     if wanted.name not in (None, directory.name):
         print(f"training: {options.out} was taken while this run trained; nothing there was changed", file=sys.stderr)
+        return 1
+    if directory.parent != wanted.parent and output.is_exact(manifest):
         return 1
     return status
 

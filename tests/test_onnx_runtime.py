@@ -22,8 +22,9 @@ MODELS = Path(__file__).parent.parent / "models"
 @pytest.fixture(params=["addition", "reversal"])
 def draft(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
     """A copy of what ships, without a seal, so that its graphs can be changed."""
-    directory = tmp_path / request.param / "1"
-    shutil.copytree(MODELS / request.param / "1", directory)
+    version = {"addition": "1", "reversal": "2"}[request.param]
+    directory = tmp_path / request.param / version
+    shutil.copytree(MODELS / request.param / version, directory)
     return Bundle(directory, replace(bundle.read_manifest(directory), files={}))
 
 

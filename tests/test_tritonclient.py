@@ -65,6 +65,10 @@ def assert_right(result: Any, model: str) -> None:
     assert result.get_response()["model_name"] == model
 
 
+VERSIONS = {"addition": "1", "reversal": "2"}
+"""What ships."""
+
+
 @pytest.mark.parametrize("model", ["addition", "reversal"])
 def test_infers_by_default(client: Any, model: str) -> None:
     result = client.infer(model, tensors(triton, model, binary=True), request_id="42")
@@ -84,7 +88,7 @@ def test_infers_as_is_asked(
     result = client.infer(
         model,
         tensors(triton, model, sent_as_binary),
-        model_version="1",
+        model_version=VERSIONS[model],
         outputs=wanted(triton, model, asked_as_binary),
         request_compression_algorithm=coding,
         response_compression_algorithm=coding,
@@ -118,8 +122,8 @@ def test_infers_in_asyncio(served: service.Service, model: str, binary: bool, co
         async with aio.InferenceServerClient(f"127.0.0.1:{served.port}") as client:
             assert await client.is_server_live()
             assert await client.is_server_ready()
-            assert await client.is_model_ready(model, "1")
-            assert not await client.is_model_ready(model, "2")
+            assert await client.is_model_ready(model, VERSIONS[model])
+            assert not await client.is_model_ready(model, "3")
             assert (await client.get_model_metadata(model))["name"] == model
             asked = [
                 client.infer(
@@ -149,7 +153,7 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     metadata = client.get_model_metadata("reversal", "2")
     assert (metadata["versions"], metadata["inputs"]) == (
-        ["1"],
+        ["2"],
         [{"name": "sequence", "datatype": "INT64", "shape": [-1, 6]}],
     )
 

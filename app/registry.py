@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,11 +144,9 @@ def _prove(bundle: bundles.Bundle) -> None:
     """Decide every request anew. Raises `BundleError` if one is wrong or stays undecided."""
     from seq2seq.proving import proof  # reads graphs by the onnx package, which takes a fifth of a second to load
 
-    hold_out = bool(bundle.manifest.training["recipe"].get("hold_out"))
-    found = proof.prove(bundle, hold_out=hold_out).proof
+    found = proof.prove(bundle).proof
     logger.info("proved %s %s: %s", bundle.manifest.name, bundle.manifest.version, found.sentence)
-    if not found.is_exact:
-        raise BundleError(bundle.path, f"is not exact. {found.sentence}")
+    bundles.check_proven(replace(bundle, manifest=replace(bundle.manifest, evaluation=found)))
 
 
 def _check_kind(path: Path, manifest: Manifest, kind: str | None) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,20 @@ DEEP_REVERSAL = Recipe(
 DISPUTED = {"compared": 25, "agreed": 24, "largest_difference": 0.1}
 
 
+@cache
+def fit_once(recipe: Recipe) -> fitting.Fit:
+    """A finished run, shared by the tests that only look at it."""
+    return fitting.fit(recipe)
+
+
 @pytest.fixture(scope="module", params=[ADDITION, DEEP_REVERSAL], ids=lambda recipe: recipe.name)
 def fitted(request: pytest.FixtureRequest) -> tuple[Recipe, fitting.Fit]:
-    return request.param, fitting.fit(request.param)
+    return request.param, fit_once(request.param)
 
 
 @pytest.fixture(scope="module")
 def added() -> tuple[Recipe, fitting.Fit]:
-    return ADDITION, fitting.fit(ADDITION)
+    return ADDITION, fit_once(ADDITION)
 
 
 def saved(recipe: Recipe, fit: fitting.Fit, directory: Path) -> Manifest:
@@ -118,6 +125,12 @@ def test_keras_files_of_other_weights_are_found(
     capsys.readouterr()
     assert main(["verify", "--keras", str(directory)]) == 1
     assert "training.keras gives logits that differ by" in capsys.readouterr().err
+    (directory / "training.keras").write_bytes(b"no model")
+    bundle.seal(directory, manifest)
+    assert main(["verify", "--keras", str(directory), str(tmp_path)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("training: ") for line in errors] == [True, True]
+    assert "cannot be verified" in errors[0]
 
 
 def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(

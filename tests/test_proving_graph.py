@@ -131,6 +131,11 @@ def last_symbol_first(model: Any) -> None:
         (with_attribute("ArgMax", select_last_index=1), "not the first arg-max"),
         (with_attribute("ArgMax", axis=0), "not the first arg-max"),
         (with_attribute("Gather", axis=1), "gathers along axis 1"),
+        (lambda model: node(model, "Squeeze").input.pop(), "a form of Squeeze that cannot be bounded"),
+        (
+            lambda model: node(model, "LSTM").input.__delitem__(slice(1, None)),
+            "an LSTM with inputs that cannot be bounded",
+        ),
         (lambda model: setattr(node(model, "LSTM"), "domain", "com.example"), "operations of its own"),
         (lambda model: setattr(node(model, "ArgMax"), "op_type", "ArgMin"), "from ArgMin"),
     ],

@@ -190,8 +190,9 @@ def verify(options: argparse.Namespace) -> int:
     for directory in options.directories:
         try:
             verdict = verifying.verify(directory, keras=options.keras)
-        except BundleError as error:
-            print(f"training: {error}", file=sys.stderr)
+        except Exception as error:  # whatever an odd graph makes of the libraries, the other bundles are verified
+            fault = str(error) if isinstance(error, BundleError) else f"{directory}: cannot be verified: {error!r:.300}"
+            print(f"training: {fault}", file=sys.stderr)
             status = 1
             continue
         print(json.dumps(verdict.as_data()) if options.json else verdict, flush=True)

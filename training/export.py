@@ -131,7 +131,6 @@ def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifes
     problem, files = draft.problem, Bundle(directory, draft)
     outcome = proof.prove(
         files,
-        hold_out=draft.training["recipe"]["hold_out"],
         networks={
             "keras": keras_network(problem, draft.network, directory),
             "separate_graphs": onnx_runtime.load_parts(files),

@@ -39,7 +39,7 @@ class Bounded:
     tails        ids of each tail once (m, S - k)
     margins      the least margin that was proven of each head's requests (n,), in logits
     by_bounds    how many requests were proven in boxes of several; by_enumeration: each by itself
-    doubtful     single requests (d, S) whose margin is not above 0: wrong, or a tie within rounding
+    doubtful     single requests (d, S) whose margin is not safe: wrong, or too near to it
     undecided    how many requests were left when splitting ended
     """
 
@@ -53,8 +53,12 @@ class Bounded:
     undecided: int
 
 
-def bound(problem: Problem, graph: Graph, progress: Progress, most_boxes: int = MOST_BOXES) -> Bounded:
+def bound(
+    problem: Problem, graph: Graph, progress: Progress, *, safe: float = 0.0, most_boxes: int = MOST_BOXES
+) -> Bounded:
     """Bound a graph over every request of a problem. Raises `Unprovable` where the graph or problem does not allow it.
+
+    A margin counts as proven above `safe`, in logits: more than rounding can take away.
 
     Two arrays run side by side below: box b is that of group `groups[b]` of tails, for head `heads[b]`.
     """
@@ -76,7 +80,7 @@ def bound(problem: Problem, graph: Graph, progress: Progress, most_boxes: int = 
         sizes = np.diff(starts, append=len(tails))
         states = {name: (hull(h, starts), hull(c, starts)) for name, (h, c) in read.items()}
         least = _margins(graph, all_heads, targets, states, groups, heads, progress)
-        is_proven = least > 0
+        is_proven = least > safe
         np.minimum.at(margins, heads[is_proven], least[is_proven])
         for alone in (0, 1):
             proven[alone] += int(sizes[groups[is_proven & ((sizes[groups] == 1) == alone)]].sum())

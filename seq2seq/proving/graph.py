@@ -144,7 +144,16 @@ class _Walk:
             operation = getattr(self, f"_{node.op_type.lower()}", None)
             if operation is None:
                 raise Unprovable(f"{name} comes from {node.op_type}, an operation that cannot be bounded")
-            self._values[name] = operation(name, node, _attributes(node))
+            try:
+                self._values[name] = operation(name, node, _attributes(node))
+            except (
+                AttributeError,
+                IndexError,
+                KeyError,
+                TypeError,
+                ValueError,
+            ) as error:  # inputs left out, odd shapes
+                raise Unprovable(f"{name} comes from a form of {node.op_type} that cannot be bounded") from error
         return self._values[name]
 
     def _gather(self, name: str, node: Any, attributes: dict[str, Any]) -> list[Any]:

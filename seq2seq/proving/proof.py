@@ -21,7 +21,7 @@ import onnxruntime as ort
 from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Network
-from seq2seq.evidence import Proof
+from seq2seq.evidence import SAFETY, Proof
 from seq2seq.holdout import in_split
 from seq2seq.problem import Problem
 from seq2seq.proving import bounds, running, weakest
@@ -58,20 +58,19 @@ class Outcome:
 def prove(
     bundle: Bundle,
     *,
-    hold_out: bool,
     networks: Mapping[str, Network] | None = None,
     logits: Mapping[str, Logits] | None = None,
     progress: Progress = lambda *_: None,
 ) -> Outcome:
     """Decide every request of a bundle's problem, as far as can be.
 
-    hold_out  whether the held-out half was kept out of training
     networks  others of the same weights, asked the same as the one that is served
     logits    of others of the same weights, compared with exact ones
 
     Raises `BundleError` where the graph cannot be run, or is not one that can be evaluated.
     """
     problem = bundle.manifest.problem
+    hold_out = bool(bundle.manifest.training["recipe"].get("hold_out"))
     content = bundle.content(GRAPH)
     served = onnx_runtime.load(bundle)
     try:
@@ -88,10 +87,10 @@ def prove(
             progress=progress,
             total=problem.distinct_size,
         )
-        differences = _differences(bundle, graph, run, served, logits or {}, progress)
+        difference = _differences(bundle, graph, run, served, logits or {})
     except Unprovable as error:
         raise BundleError(bundle.path / GRAPH, f"cannot be evaluated: {error}") from error
-    draft = _of_run(problem, run, hashlib.sha256(content).hexdigest(), differences)
+    draft = _of_run(problem, run, hashlib.sha256(content).hexdigest(), difference)
     if problem.tail_count == 1:
         return Outcome(replace(draft, by_enumeration=run.checked), run.mistakes, run.agreements)
 
@@ -99,7 +98,7 @@ def prove(
     found, _ = weakest.search(problem, task.margins, _starts(run))
     draft = task.with_weakest(draft, found)
     try:
-        bounded = bounds.bound(problem, graph, progress)
+        bounded = bounds.bound(problem, graph, progress, safe=SAFETY * difference)
     except Unprovable:
         bounded = None
     if bounded is None or bounded.undecided:
@@ -176,8 +175,7 @@ class _Task:
         proof = replace(
             draft,
             by_bounds=bounded.by_bounds,
-            by_enumeration=bounded.by_enumeration
-            + doubtful.wrong,  # one that is right but for rounding stays undecided
+            by_enumeration=bounded.by_enumeration + doubtful.wrong,  # what is right, but not safely, stays undecided
             wrong=doubtful.wrong,
             held_out=int(held_out.sum()) * self.problem.tail_count,
             held_out_wrong=doubtful.held_out_wrong,
@@ -221,10 +219,8 @@ def _random(problem: Problem) -> Iterator[IdArray]:
         yield problem.sample_sources(rng, min(BATCH, RANDOM_REQUESTS - start))
 
 
-def _differences(
-    bundle: Bundle, graph: Graph, run: Run, served: Network, others: Mapping[str, Logits], progress: Progress
-) -> float:
-    """The largest difference between logits as they are computed and exact ones, over the weakest and random requests.
+def _differences(bundle: Bundle, graph: Graph, run: Run, served: Network, others: Mapping[str, Logits]) -> float:
+    """The largest difference between computed and exact logits, over the weakest and random requests.
 
     Raises `BundleError` where the served graph answers otherwise with its logits shown, or in batches of another size.
     """
@@ -234,20 +230,21 @@ def _differences(
     targets = problem.answer(sources)
     steps = [step.bounds() for step in graph.evaluate(sources, targets, {})]
     exact = np.stack([(step.low + step.high) / 2 for step in steps], axis=1)  # (B, T, V)
+    counts = {size: min(COMPARED, MOST_RUNS * size) for size in BATCH_SIZES}
+    answers = {
+        size: _in_batches(lambda batch: served.greedy(batch).ids, sources[:count], size)
+        for size, count in counts.items()
+    }
     largest = 0.0
     for name, level in onnx_runtime.LEVELS.items():
         logits = onnx_runtime.load_logits(bundle, graph.with_logits(), graph.logits, level)
-        for size in BATCH_SIZES:
-            count = min(COMPARED, MOST_RUNS * size)
+        for size, count in counts.items():
             found = _in_batches(lambda batch: logits(batch, batch), sources[:count], size)  # noqa: B023
-            if (
-                found.argmax(axis=-1) != _in_batches(lambda batch: served.greedy(batch).ids, sources[:count], size)
-            ).any():
+            if (found.argmax(axis=-1) != answers[size]).any():
                 raise BundleError(
                     bundle.path / GRAPH, f"answers otherwise in batches of {size:,} at the optimisation level {name}"
                 )
             largest = max(largest, _largest(found, exact[:count], targets[:count]))
-        progress("rounding", 1, 1)
     for name, other in others.items():
         difference = _largest(other(sources, targets), exact, targets)
         if not difference <= MOST_DIFFERENCE:

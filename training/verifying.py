@@ -48,7 +48,10 @@ class Verdict:
             f"  held out of training: {self.proof.held_out:,}, of them wrong: {self.proof.held_out_wrong:,}",
             f"  weakest found: {self.proof.weakest!r}, by {self.proof.weakest_margin:.2f} logits",
         ]
-        lines += [f"  {name} agrees on {each.agreed:,} of {each.compared:,}" for name, each in self.agreements.items()]
+        lines += [
+            f"  {name}: the same answer to {each.agreed:,} of {each.compared:,}"
+            for name, each in self.agreements.items()
+        ]
         lines += [f"  {mistake}" for mistake in self.mistakes]
         lines += [f"  will not be served: {self.fault}"] if self.fault else []
         return "\n".join(lines)

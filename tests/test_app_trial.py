@@ -22,9 +22,9 @@ from seq2seq import bundle
 MODELS = service.ROOT / "models"
 
 
-def copied(tmp_path: Path, version: int = 1) -> Path:
+def copied(models_dir: Path, version: int = 1) -> Path:
     """The addition model as another version, to be changed."""
-    directory = tmp_path / "addition" / str(version)
+    directory = models_dir / "addition" / str(version)
     shutil.copytree(MODELS / "addition" / "1", directory)
     manifest = json.loads((directory / "manifest.json").read_bytes())
     bundle.write_manifest(directory, manifest | {"version": str(version)})

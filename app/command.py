@@ -49,11 +49,11 @@ def _supervise(signals: Signals, settings: Settings, reserved: socket.socket) ->
 
     def work(place: Place) -> None:
         try:
-            listener = server.bind_beside(reserved)
-            app = create_app(settings, board=board, place=place.number)
+            with server.bind_beside(reserved) as listener:
+                app = create_app(settings, board=board, place=place.number)
+                server.serve(settings, app, listener, on_serving=place.serves)
         except REFUSALS as error:
             raise CannotStart(" ".join(str(error).split())) from error
-        server.serve(settings, app, listener, on_serving=place.serves)
 
     Supervisor(
         signals,

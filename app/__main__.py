@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.supervisor import Signals
+from app.signals import Signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,7 +13,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signals = Signals()
     from app import command  # takes half a second
 
-    return command.run(signals, arguments)
+    try:
+        return command.run(signals, arguments)
+    finally:
+        signals.ignore()
 
 
 if __name__ == "__main__":

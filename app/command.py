@@ -16,7 +16,8 @@ from app.logs import log_config
 from app.main import create_app
 from app.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
-from app.supervisor import CannotStart, Place, Signals, Supervisor
+from app.signals import Signals
+from app.supervisor import CannotStart, Place, Supervisor
 from app.workers import Board
 from seq2seq.bundle import BundleError
 

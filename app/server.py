@@ -23,7 +23,7 @@ from app.lifecycle import Lifecycle
 from app.logs import log_config
 from app.protocol import http_protocol
 from app.settings import Settings
-from app.supervisor import NOW
+from app.signals import NOW
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, NOW)
 ACCEPTORS = 8

@@ -20,15 +20,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-NOW = signal.SIGUSR1
-"""Tells a worker to drop its requests and end. Where a worker does not handle it yet, it ends at once."""
-
-STOPPING = (signal.SIGTERM, signal.SIGINT)
-HANDLED = (*STOPPING, signal.SIGCHLD)
+from app.signals import HANDLED, NOW, STOPPING, Signals
 
 NOW_S = 3.0
 """How long workers may clean up after a second signal."""
@@ -36,7 +32,7 @@ NOW_S = 3.0
 STEADY_S = 1.0
 """A worker that served for a shorter time counts as one that could not start."""
 
-LONGEST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 60
 KILL_S = 1.0
 """How long the system may take to end a killed worker."""
 
@@ -76,30 +72,6 @@ class Worker:
 
     def was_steady(self) -> bool:
         return self.serves_since is not None and time.monotonic() - self.serves_since >= STEADY_S
-
-
-class Signals:
-    """Notes signals from the moment it is made until the process ends."""
-
-    def __init__(self) -> None:
-        self._noted_r, self._noted_w = os.pipe()
-        os.set_blocking(self._noted_w, False)
-        signal.set_wakeup_fd(self._noted_w, warn_on_full_buffer=False)
-        for number in HANDLED:
-            signal.signal(number, lambda *_: None)
-
-    def wait(self, seconds: float | None, descriptors: Collection[int] = ()) -> tuple[bytes, list[int]]:
-        """Wait for a signal, for something to read, or for so long. Gives the signals' numbers and what to read."""
-        ready, _, _ = select.select([self._noted_r, *descriptors], [], [], seconds)
-        return os.read(self._noted_r, 4_096) if self._noted_r in ready else b"", ready
-
-    def forget(self) -> None:
-        """Leave signals to their default actions, in a fork."""
-        signal.set_wakeup_fd(-1)
-        for number in HANDLED:
-            signal.signal(number, signal.SIG_DFL)
-        os.close(self._noted_r)
-        os.close(self._noted_w)
 
 
 class Supervisor:
@@ -247,9 +219,9 @@ class Supervisor:
         if not self._has_served:
             raise CannotStart(reason)
         self._failures[place] = 0 if was_steady else self._failures[place] + 1
-        pause = min(2.0 ** min(self._failures[place] - 1, 9), LONGEST_PAUSE_S) if self._failures[place] else 0.0
+        pause = pause_after(self._failures[place])
         self._due[place] = time.monotonic() + pause
-        logger.error("%s; the next worker starts in %g s", reason, pause)
+        logger.error("%s; the next worker starts in %d s", reason, pause)
 
     def _kill(self) -> None:
         """End workers that are still there."""
@@ -260,6 +232,11 @@ class Supervisor:
         while self._workers and (seconds := ends - time.monotonic()) > 0:
             self._signals.wait(seconds)
             self._reap()
+
+
+def pause_after(failures: int) -> int:
+    """Seconds until the next worker starts after so many failures in a row."""
+    return min(2 ** (failures - 1), LONGEST_PAUSE_S) if failures else 0
 
 
 def _kill_group(pid: int) -> None:

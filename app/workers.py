@@ -110,7 +110,7 @@ class Workers:
 
     def share(self) -> list[Family]:
         """Leave this worker's measures at its place. Gives them."""
-        unshared = Family("counter", "service_measures_unshared", "Times that measures did not fit.", ())
+        unshared = Family("counter", "service_measures_unshared", "Times that measures were too large to share.", ())
         unshared.add((), self._unshared)
         own = total([*self._collect(), unshared], self._before)
         if self._board is not None:
@@ -118,7 +118,7 @@ class Workers:
             if not self._board.write(self._place, json.dumps(content).encode("ascii")):
                 self._unshared += 1
                 if self._unshared == 1:
-                    logger.error("measures take more than %d bytes, so other workers show old ones", HALF_BYTES)
+                    logger.error("measures of this worker are too large to share; the others show its last ones")
         return own
 
     def _left_at(self, place: int, *, dead: bool = False) -> list[Family]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,22 +75,21 @@ class Program:
         return self.process.returncode, rest
 
 
+Run = Callable[..., Program]
+
+
 @pytest.fixture
-def run() -> Iterator[type[Program]]:
+def run() -> Iterator[Run]:
     made: list[Program] = []
 
-    class Kept(Program):
-        def __init__(self, work: str, count: int = 1):
-            super().__init__(work, count)
-            made.append(self)
+    def run(work: str, count: int = 1) -> Program:
+        made.append(Program(work, count))
+        return made[-1]
 
-    yield Kept
+    yield run
     for program in made:
         with program.process as process:
             process.kill()
-
-
-Run = type[Program]
 
 
 def await_end(pid: int) -> None:

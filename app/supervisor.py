@@ -213,7 +213,7 @@ class Supervisor:
                 self._note_end(worker.place, worker.reason or ended, was_steady=worker.was_steady())
 
     def _note_end(self, place: int, reason: str, *, was_steady: bool) -> None:
-        """Let the next worker take the place: at once, or after a pause that doubles with each failure in a row."""
+        """Let the next worker take the place: at once, or after a pause that doubles with each further failure."""
         if self._ends is not None:
             return
         if not self._has_served:
@@ -236,7 +236,7 @@ class Supervisor:
 
 def pause_after(failures: int) -> int:
     """Seconds until the next worker starts after so many failures in a row."""
-    return min(2 ** (failures - 1), LONGEST_PAUSE_S) if failures else 0
+    return min(2 ** (failures - 2), LONGEST_PAUSE_S) if failures > 1 else 0
 
 
 def _kill_group(pid: int) -> None:

@@ -141,13 +141,22 @@ def test_worker_that_cannot_start_again_is_tried_ever_more_rarely(run: Run) -> N
     program.started()
     program.line()
     began = time.monotonic()
-    assert [program.line() for _ in range(2)] == [f"no models; the next worker starts in {s} s" for s in (1, 2)]
+    assert [program.line() for _ in range(3)] == [f"no models; the next worker starts in {s} s" for s in (0, 1, 2)]
     assert time.monotonic() - began > 0.9
     assert program.stop(signal.SIGTERM) == (0, "ended\n")
 
 
 def test_pauses_have_a_limit() -> None:
-    assert [supervisor.pause_after(failures) for failures in (0, 1, 2, 3, 6, 7, 10_000)] == [0, 1, 2, 4, 32, 60, 60]
+    assert [supervisor.pause_after(failures) for failures in (0, 1, 2, 3, 4, 7, 8, 10_000)] == [
+        0,
+        0,
+        1,
+        2,
+        4,
+        32,
+        60,
+        60,
+    ]
 
 
 def test_worker_that_was_steady_is_replaced_at_once(run: Run) -> None:
@@ -176,7 +185,7 @@ def test_system_without_processes_is_waited_for(run: Run) -> None:
     program.started()
     program.line()
     assert program.line() == (
-        "no process can be started: Resource temporarily unavailable; the next worker starts in 1 s"
+        "no process can be started: Resource temporarily unavailable; the next worker starts in 0 s"
     )
     assert program.stop(signal.SIGTERM) == (0, "ended\n")
 

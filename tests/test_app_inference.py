@@ -18,6 +18,7 @@ from client import Client
 from fastapi import FastAPI
 
 from app import errors
+from app.bodies import Bodies
 from app.inference_protocol import unpack
 from app.lifecycle import Lifecycle
 from app.main import create_app
@@ -230,7 +231,7 @@ def test_unknown_model_does_not_infer(client: Client, path: str) -> None:
 def small_app(repository: Repository, seconds: float = 10.0) -> FastAPI:
     """The routes that infer, alone."""
     return FastAPI(
-        routes=inference.infer_router(repository, 2**20, seconds).routes, exception_handlers=errors.handlers()
+        routes=inference.infer_router(repository, Bodies(2**25), 2**20, seconds).routes, exception_handlers=errors.handlers()
     )
 
 
@@ -318,9 +319,9 @@ def alone(repository: Repository) -> inference.Order:
 def keeper(repository: Repository) -> Client:
     """Asks the routes of the repository, alone."""
     routers = [
-        inference.repository_router(repository, 1_000, alone(repository)),
+        inference.repository_router(repository, Bodies(2**25), 1_000, alone(repository)),
         inference.models_router(repository, "fake"),
-        inference.infer_router(repository, 1_000, 10.0),
+        inference.infer_router(repository, Bodies(2**25), 1_000, 10.0),
     ]
     routes = [route for router in routers for route in router.routes]
     return Client(FastAPI(routes=routes, exception_handlers=errors.handlers()))
@@ -443,7 +444,7 @@ def test_change_that_fails_anywhere_is_told(
         path = repository.models_dir / name
         raise BundleError(path, "is bad") if failure is BundleError else failure(f"{path}: is bad")
 
-    router = inference.repository_router(repository, 1_000, order)
+    router = inference.repository_router(repository, Bodies(2**25), 1_000, order)
     client = Client(FastAPI(routes=router.routes, exception_handlers=errors.handlers()))
     answer = client.post(f"/v2/repository/models/addition/{action}")
     assert error_of(answer, status) == "addition: is bad"

@@ -9,7 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.errors import ProblemError
-from app.json_route import read_body, seconds_granted
+from app.bodies import Bodies
+from app.json_route import seconds_granted
 
 
 def read(*messages: Message, declared: int | str | None = None, limit: int = 10) -> tuple[bytes, int]:
@@ -20,7 +21,7 @@ def read(*messages: Message, declared: int | str | None = None, limit: int = 10)
         return left.pop(0)
 
     headers = {} if declared is None else {b"content-length": str(declared).encode("ascii")}
-    body = asyncio.run(read_body(headers, receive, limit))
+    body = asyncio.run(Bodies(100).read(headers, receive, limit))
     return body, len(left)
 
 

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from fastapi import Query
 from fastapi.routing import APIRoute
@@ -38,8 +38,8 @@ HEAD = b"".join(b"%b: %b\r\n" % header for header in HEADERS) + b"content-length
 
 TIMEOUT = b"x-timeout-ms"
 MOST_DIGITS = 12
-MOST_PARAMETERS = 8
-"""How many query parameters are looked at; a longer query is refused."""
+MOST_PARAMETERS = 100
+"""How many parameters a query may hold, so that a long one holds nobody up."""
 
 Version = Annotated[
     str | None,
@@ -183,17 +183,15 @@ def _signature(endpoint: Callable[..., Any]) -> tuple[type[BaseModel], type[Base
 
 
 def _version(query: bytes) -> str | None:
-    """The one parameter that there is. Raises 400 for any other, as unknown fields are refused."""
+    """The version that a query asks for. Raises 400 where it asks for two; what else it holds is others' business."""
     try:
-        given = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
     except ValueError:
-        raise ProblemError(400, f"The query has more than {MOST_PARAMETERS} parameters; send version only.") from None
-    for name, _ in given:
-        if name != "version":
-            raise ProblemError(400, f'The query parameter "{clipped(name, 60)}" is unknown; send version only.')
-    if len(given) > 1:
+        raise ProblemError(400, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer.") from None
+    versions = given.get("version", [None])
+    if len(versions) > 1:
         raise ProblemError(400, "The query parameter version is given twice; send it once.")
-    return given[0][1] if given else None
+    return versions[0]
 
 
 def require_json(headers: Headers) -> None:

@@ -167,7 +167,10 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
     if settings.docs:
         routes += docs.routes(TITLE)
         links = ["docs", "openapi.json", *links]
-    return [*routes, docs.home(TITLE, settings.root_path, links)]
+    prefix = settings.root_path
+    if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
+        raise WrongSetting(f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; choose another")
+    return [*routes, docs.home(TITLE, prefix, links)]
 
 
 def _limits(settings: Settings, served: Served, bodies: Bodies) -> tuple[Limits, Limits]:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from app import docs, errors, runtime, security
+from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
 from app.lifecycle import Lifecycle, Phase
@@ -84,7 +85,8 @@ def create_app(
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
-        routes=[*_routes(settings, repository, lifecycle, workers), *(docs.routes(TITLE) if settings.docs else ())],
+        routes=_routes(settings, repository, lifecycle, workers),
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         lifespan=lifespan,
         middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *guards],
         exception_handlers=errors.handlers(),
@@ -95,6 +97,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.guards = guards
+    app.state.root_path = settings.root_path
     app.state.tracing = tracing
     app.asks_for_keys = settings.api_keys_file is not None
     app.state.lifecycle = lifecycle
@@ -136,25 +139,36 @@ class _API(docs.DocumentedAPI):
     """The service as FastAPI has it, but for the way that its busiest routes are reached."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        shortcut = Shortcut(self.routes, super().build_middleware_stack(), self.state.traffic, self.state.guards)
+        stack, state = super().build_middleware_stack(), self.state
+        shortcut = Shortcut(self.routes, stack, state.traffic, state.guards, state.root_path)
         tracing: Tracing | None = self.state.tracing
         return shortcut if tracing is None else tracing.traced(shortcut, shortcut.route_of)
 
 
 def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: Workers) -> list[BaseRoute]:
     """Every route, in one flat list: a router that is included is matched anew for each request."""
+    bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
     routers: Iterable[APIRouter] = [
-        *addition.routers(repository["addition"], *_limits(settings, repository["addition"])),
-        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"])),
+        *addition.routers(repository["addition"], *_limits(settings, repository["addition"], bodies)),
+        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"], bodies)),
         models.router(repository),
         health.router(lifecycle, repository),
         *([metrics.router(workers)] if settings.metrics else []),
         inference.server_router(lifecycle, repository, VERSION),
         inference.models_router(repository, PLATFORMS[settings.runtime]),
-        inference.infer_router(repository, settings.max_batch_body_bytes, settings.deadline_s),
-        inference.repository_router(repository, settings.max_body_bytes, _why_unchangeable(settings)),
+        inference.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
+        inference.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
     ]
-    return [route for router in routers for route in router.routes]
+    routes = [route for router in routers for route in router.routes]
+    docs.finish(routes)
+    links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
+    if settings.docs:
+        routes += docs.routes(TITLE)
+        links = ["docs", "openapi.json", *links]
+    prefix = settings.root_path
+    if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
+        raise WrongSetting(f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; choose another")
+    return [*routes, docs.home(TITLE, prefix, links)]
 
 
 def _why_unchangeable(settings: Settings) -> str:
@@ -166,9 +180,9 @@ def _why_unchangeable(settings: Settings) -> str:
     return ""
 
 
-def _limits(settings: Settings, served: Served) -> tuple[Limits, Limits]:
+def _limits(settings: Settings, served: Served, bodies: Bodies) -> tuple[Limits, Limits]:
     """What is granted to single requests, and to batches."""
     return (
-        Limits(settings.max_body_bytes, settings.deadline_s, served.admit),
-        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit),
+        Limits(settings.max_body_bytes, settings.deadline_s, served.admit, bodies),
+        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit, bodies),
     )

@@ -128,10 +128,9 @@ class Served:
             raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
         return self.predictors[number]
 
-    def admit(self) -> None:
-        """Raise `QueueFull` while as many requests wait for one of the versions as may."""
-        for predictor in self.predictors.values():
-            predictor.admit()
+    def admit(self, version: str | None = None) -> None:
+        """Raise `QueueFull` while the queue of the version that is asked for is full, and what `pick` does."""
+        self.pick(version).admit()
 
 
 class Trial(Protocol):

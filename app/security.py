@@ -36,7 +36,7 @@ NO_KEY = ProblemError(
 )
 WRONG_KEY = ProblemError(
     401,
-    "The API key is none that this service knows; it may have been replaced.",
+    "The API key is unknown; it may have been replaced.",
     headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
 )
 FOREIGN_PAGE = ProblemError(403, "A web page of another origin may not change what is served; ask without a browser.")
@@ -53,7 +53,7 @@ def guards(settings: Settings) -> list[Middleware]:
             Middleware(
                 Cors,
                 allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST"),
+                allow_methods=("GET", "HEAD", "POST"),
                 allow_headers=CORS_TAKEN,
                 expose_headers=CORS_SHOWN,
             )
@@ -151,4 +151,4 @@ class _Refusal(Response):
 
 
 def _asks_after_health(scope: Scope) -> bool:
-    return scope["path"].removeprefix(scope.get("root_path", "")) in HEALTH
+    return scope["path"] in HEALTH

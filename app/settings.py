@@ -51,6 +51,12 @@ def _host(value: str) -> str:
     return value.lower()
 
 
+def _root_path(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
+        raise ValueError("a root path starts with a slash and holds letters, digits and .-_~ only, such as /svc")
+    return value.rstrip("/")
+
+
 class Settings(BaseSettings):
     """The service's settings; each is read from the environment by its name in capitals after `APP_`."""
 
@@ -83,11 +89,18 @@ class Settings(BaseSettings):
         default=False, description="Whether to prove each model anew before it is served, which takes seconds"
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+        default="", description="Prefix under which a proxy serves the API, such as /svc; empty for none"
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 for any that is free")
     workers: PositiveInt = Field(default=1, description="Processes that serve, each with its own copy of the models")
     max_batch_size: PositiveInt = Field(default=64, description="Most requests that a network answers in one run")
     max_body_bytes: PositiveInt = Field(default=64 * 1024, description="Largest body of a single request")
     max_batch_body_bytes: PositiveInt = Field(default=1024 * 1024, description="Largest body of a batch request")
+    max_bodies_bytes: PositiveInt = Field(
+        default=32 * 1024 * 1024,
+        description="Limit in bytes of all request bodies that a process has received in part; past it, 503",
+    )
     max_queue: PositiveInt = Field(
         default=4096,
         description="Items that wait for a model, a batch's all counted, past which requests are answered 429",

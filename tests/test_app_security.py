@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -19,7 +18,6 @@ from client import Client
 from fastapi import FastAPI
 from service import Service, running
 from starlette.middleware import Middleware
-from starlette.types import Message, Receive, Scope, Send
 
 from app import keys, security
 from app.errors import TITLES
@@ -202,29 +200,6 @@ def test_health_asks_for_no_key(key_file: Path, path: str) -> None:
 )
 def test_what_only_looks_like_health_asks_for_a_key(locked: Client, path: str) -> None:
     refused(locked.get(path), 401)
-
-
-def test_health_below_a_root_path_asks_for_no_key(key_file: Path) -> None:
-    reached = []
-
-    async def application(scope: Scope, _: Receive, __: Send) -> None:
-        reached.append(scope["path"])
-
-    async def ask(path: str) -> None:
-        check = security.KeyCheck(application, keys.KeyFile(key_file))
-        scope = {"type": "http", "path": path, "root_path": "/sums", "headers": []}
-
-        async def send(_: Message) -> None:
-            pass
-
-        async def receive() -> Message:
-            raise AssertionError
-
-        await check(scope, receive, send)
-
-    for path in ("/sums/health/live", "/sums/models", "/models/sums/health/live"):
-        asyncio.run(ask(path))
-    assert reached == ["/sums/health/live"]
 
 
 def test_refusal_reads_no_body(locked: Client) -> None:

@@ -158,6 +158,23 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
     )
 
 
+def test_statistics_and_configuration_are_told(client: Any) -> None:
+    assert {"statistics", "model_configuration"} <= set(client.get_server_metadata()["extensions"])
+    (before,) = client.get_inference_statistics("addition", "1")["model_stats"]
+    client.infer("addition", tensors(triton, "addition", binary=True))
+    (after,) = client.get_inference_statistics("addition")["model_stats"]
+    assert (after["name"], after["version"]) == ("addition", "1")
+    assert after["inference_count"] == before["inference_count"] + len(EXPRESSIONS)
+    assert after["execution_count"] > before["execution_count"]
+    assert [model["name"] for model in client.get_inference_statistics()["model_stats"]] == ["addition", "reversal"]
+    for model, version in VERSIONS.items():
+        config, metadata = client.get_model_config(model, version), client.get_model_metadata(model)
+        assert (config["name"], config["platform"]) == (model, metadata["platform"])
+        for side in ("input", "output"):
+            shapes = {tensor["name"]: tensor["shape"][1:] for tensor in metadata[f"{side}s"]}
+            assert {tensor["name"]: tensor["dims"] for tensor in config[side]} == shapes
+
+
 @pytest.mark.parametrize(
     ("ask", "status", "message"),
     [
@@ -168,7 +185,16 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
             "no version 2",
         ),
         (lambda client: client.infer("addition", tensors(triton, "reversal", binary=True)), "400", 'input "sequence"'),
-        (lambda client: client.get_inference_statistics("addition"), "404", "no route"),
+        (lambda client: client.get_inference_statistics("division"), "404", "no model division"),
+        (lambda client: client.get_model_config("addition", "2"), "404", "no version 2"),
+        (lambda client: client.get_trace_settings(), "404", "does not offer trace settings"),
+        (lambda client: client.update_trace_settings("addition", {"trace_rate": "1"}), "404", "trace settings"),
+        (lambda client: client.get_log_settings(), "404", "does not offer log settings"),
+        (lambda client: client.update_log_settings({"log_info": True}), "404", "does not offer log settings"),
+        (lambda client: client.get_system_shared_memory_status(), "404", "does not offer system shared memory"),
+        (lambda client: client.register_system_shared_memory("a", "b", 8), "404", "does not offer system shared"),
+        (lambda client: client.get_cuda_shared_memory_status(), "404", "does not offer CUDA shared memory"),
+        (lambda client: client.register_cuda_shared_memory("a", b"b", 0, 8), "404", "does not offer CUDA shared"),
         (lambda client: client.load_model("division"), "404", "no model division"),
         (lambda client: client.load_model("addition", config="{}"), "400", "no parameters"),
     ],

@@ -12,7 +12,9 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app import content_coding, inference_messages, inference_protocol
+from app.bodies import Bodies, Headers, headers_of
 from app.errors import INFERENCE_PROTOCOL, JSON, LONGEST_REFUSAL, ProblemError, protocol_documented
+from app.inference_extensions import ModelConfig, Statistics, configuration, statistics
 from app.inference_messages import (
     ChangeRequest,
     IndexEntry,
@@ -27,7 +29,7 @@ from app.inference_messages import (
     ServerMetadata,
 )
 from app.inference_protocol import interface
-from app.json_route import TIMEOUT_DESCRIBED, read_body, seconds_granted
+from app.json_route import TIMEOUT_DESCRIBED, seconds_granted
 from app.lifecycle import Lifecycle
 from app.predictor import deadline
 from app.registry import Model
@@ -38,7 +40,13 @@ from app.security import refuse_foreign_pages
 from seq2seq.bundle import BundleError
 
 NAME = "sequences-to-service"
-EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+]
 BINARY = "application/octet-stream"
 HEAD_BYTES = "Inference-Header-Content-Length"
 DESCRIBED = protocol_documented(404, 500, 503)
@@ -51,10 +59,10 @@ LINKS: dict[str, Any] = {
         "parameters": {"path.name": "$response.body#/0/name"},
     }
     for operation in (
-        "describe_model_v2_models__name__get",
-        "model_ready_v2_models__name__ready_get",
-        "load_model_v2_repository_models__name__load_post",
-        "unload_model_v2_repository_models__name__unload_post",
+        "model_metadata",
+        "model_ready",
+        "load_model",
+        "unload_model",
     )
 }
 """Where the index of the repository leads: to its first model."""
@@ -64,8 +72,9 @@ def server_router(lifecycle: Lifecycle, repository: Repository, version: str) ->
     """The routes that say what the server is, and how."""
     router = _router()
 
+    @router.get("/", include_in_schema=False)  # as the protocol's own text writes it
     @router.get("", responses=protocol_documented(500))
-    async def describe_server() -> ServerMetadata:
+    async def server_metadata() -> ServerMetadata:
         """Describe the server."""
         return ServerMetadata(name=NAME, version=version, extensions=EXTENSIONS)
 
@@ -98,13 +107,46 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
             outputs=[output.metadata for output in tensors.outputs],
         )
 
+    def stated(name: str, number: str | None = None) -> Statistics:
+        return Statistics(model_stats=[statistics(repository[name].pick(number))])
+
+    @router.get("/models/stats", responses=protocol_documented(500))  # before the model that may be called stats
+    async def all_statistics() -> Statistics:
+        """Give the statistics of every version that is served, as Triton does."""
+        predictors = [each for name in sorted(repository) for _, each in sorted(repository[name].predictors.items())]
+        return Statistics(model_stats=[statistics(predictor) for predictor in predictors])
+
+    @router.get("/models/{name}/stats", responses=DESCRIBED)
+    async def model_statistics(name: ModelName) -> Statistics:
+        """Give a model's statistics, by the version that answers, as Triton does."""
+        return stated(name)
+
+    @router.get("/models/{name}/versions/{number}/stats", responses=DESCRIBED)
+    async def version_statistics(name: ModelName, number: ModelVersion) -> Statistics:
+        """Give the statistics of one version of a model, as Triton does."""
+        return stated(name, number)
+
+    def configured(name: str, number: str | None = None) -> ModelConfig:
+        served = repository[name]
+        return configuration(served.pick(number), sorted(served.predictors), platform)
+
+    @router.get("/models/{name}/config", responses=DESCRIBED)
+    async def model_config(name: ModelName) -> ModelConfig:
+        """Give a model's configuration, as Triton does."""
+        return configured(name)
+
+    @router.get("/models/{name}/versions/{number}/config", responses=DESCRIBED)
+    async def version_config(name: ModelName, number: ModelVersion) -> ModelConfig:
+        """Give the configuration of one version of a model, as Triton does."""
+        return configured(name, number)
+
     @router.get("/models/{name}", responses=DESCRIBED)
-    async def describe_model(name: ModelName) -> ModelMetadata:
+    async def model_metadata(name: ModelName) -> ModelMetadata:
         """Describe a model's tensors."""
         return describe(name)
 
     @router.get("/models/{name}/versions/{number}", responses=DESCRIBED)
-    async def describe_version(name: ModelName, number: ModelVersion) -> ModelMetadata:
+    async def version_metadata(name: ModelName, number: ModelVersion) -> ModelMetadata:
         """Describe the tensors of one version of a model."""
         return describe(name, number)
 
@@ -123,17 +165,16 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
     return router
 
 
-def infer_router(repository: Repository, body_bytes: int, seconds: float) -> APIRouter:
+def infer_router(repository: Repository, bodies: Bodies, body_bytes: int, seconds: float) -> APIRouter:
     """The routes that have a model of `repository` answer requests of so many bytes, within so many seconds."""
     router = _router()
 
     async def answer(request: Request, name: str, number: str | None = None) -> Response:
-        model = repository[name]
-        predictor = model.pick(number)
-        model.admit()
-        headers, now = dict(request.scope["headers"]), asyncio.get_running_loop().time()
+        predictor = repository[name].pick(number)
+        predictor.admit()
+        headers, now = headers_of(request.scope), asyncio.get_running_loop().time()
         deadline.set(now + seconds_granted(headers, seconds))
-        body = await _content(request, body_bytes)
+        body = await bodies.read(headers, request.receive, body_bytes)
         asked, binary = inference_messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))
         deadline.set(min(deadline.get(), now + asked.seconds))
         tensors = interface(predictor.model.problem)
@@ -161,9 +202,14 @@ def infer_router(repository: Repository, body_bytes: int, seconds: float) -> API
     return router
 
 
-def repository_router(repository: Repository, body_bytes: int, why_unchangeable: str) -> APIRouter:
+def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, why_unchangeable: str) -> APIRouter:
     """The routes that list the models and change which are served, unless there is a reason why they may not."""
     router = _router("/repository")
+
+    async def message(request: Request, schema: type[Message]) -> Message:
+        """The body of a request that need not have one."""
+        body = await bodies.read(headers_of(request.scope), request.receive, body_bytes)
+        return inference_messages.parse(schema, body or b"{}")
 
     async def require_changeable() -> None:
         if why_unchangeable:
@@ -174,7 +220,7 @@ def repository_router(repository: Repository, body_bytes: int, why_unchangeable:
     )
     async def list_repository(request: Request) -> list[IndexEntry]:
         """List every version that there is, served or not, and why not."""
-        asked = await _message(request, IndexRequest, body_bytes)
+        asked = await message(request, IndexRequest)
         return [
             IndexEntry(
                 name=entry.name,
@@ -192,7 +238,7 @@ def repository_router(repository: Repository, body_bytes: int, why_unchangeable:
     @router.post("/models/{name}/load", openapi_extra=_takes(LoadRequest, {}), **changes)
     async def load_model(name: ModelName, request: Request) -> dict[str, Any]:
         """Load all versions of a model anew. If one is refused, what was served is served on."""
-        asked = await _message(request, LoadRequest, body_bytes)
+        asked = await message(request, LoadRequest)
         if asked.parameters:
             raise ProblemError(400, "There are no parameters here: a model is loaded as its bundle has it.")
         try:
@@ -204,7 +250,7 @@ def repository_router(repository: Repository, body_bytes: int, why_unchangeable:
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
     async def unload_model(name: ModelName, request: Request) -> dict[str, Any]:
         """Serve a model no more until it is loaded again; what it has taken on, it answers."""
-        await _message(request, ChangeRequest, body_bytes)
+        await message(request, ChangeRequest)
         await repository.unload(name)
         return {}
 
@@ -215,19 +261,7 @@ def _router(prefix: str = "") -> APIRouter:
     return APIRouter(prefix=INFERENCE_PROTOCOL + prefix, tags=["open inference protocol"])
 
 
-async def _content(request: Request, limit: int) -> bytes:
-    """The body, inflated."""
-    headers = dict(request.scope["headers"])
-    body = await read_body(headers, request.receive, limit)
-    return content_coding.decoded(body, headers.get(b"content-encoding", b""), limit)
-
-
-async def _message(request: Request, schema: type[Message], limit: int) -> Message:
-    """The body of a request that need not have one."""
-    return inference_messages.parse(schema, await _content(request, limit) or b"{}")
-
-
-def _response(content: bytes, head_bytes: int | None, asked: dict[bytes, bytes]) -> Response:
+def _response(content: bytes, head_bytes: int | None, asked: Headers) -> Response:
     content, headers = content_coding.encoded(content, asked.get(b"accept-encoding", b""))
     if head_bytes is None:
         return Response(content, headers=headers, media_type=JSON)

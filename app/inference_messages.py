@@ -135,7 +135,7 @@ class IndexEntry(ProtocolMessage):
     name: str
     version: str
     state: Literal["READY", "UNAVAILABLE"]
-    reason: str = Field(description="Why the version is not served")
+    reason: str = Field(description="Why the version is not served, or not as it lies on the disk")
 
 
 class ChangeRequest(ProtocolMessage):

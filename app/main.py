@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import docs, errors, registry, runtime, security
+from app import docs, errors, runtime, security
 from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
@@ -25,7 +25,8 @@ from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
-from app.settings import Settings, WrongSetting, load
+from app.settings import Settings, WrongSetting, load, variable
+from app.trial import Terms, Trial
 from app.workers import Workers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ VERSION = "1.0.0"
 TITLE = "Sequences to service"
 DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
 KINDS = {"addition": "addition", "reversal": "reversal"}
-"""The models that the routes need, each with the kind of problem that it must be trained on."""
+"""The models that have routes of their own, each with the kind of problem that it must be trained on."""
 
 PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
 """What the Open Inference Protocol calls each runtime."""
@@ -54,7 +55,7 @@ def create_app(
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings)
     if models is None:
-        repository.start(KINDS)
+        repository.start(settings.required_models)
     else:
         for model in models.values():
             repository.put(model)
@@ -118,20 +119,14 @@ def _tracing() -> Tracing:
 def _repository(settings: Settings) -> Repository:
     """Where models come from, and how they are put to work."""
 
-    def load_model(directory: Path) -> Model:
-        loader = runtime.loader(settings.runtime)
-        return registry.load_model(
-            directory,
-            loader,
-            kind=KINDS.get(directory.parent.name),
-            batch_size=settings.max_batch_size,
-            prove=settings.prove,
-        )
-
+    runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
+    terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
     return Repository(
         settings.models_dir,
-        load_model,
+        Trial(terms),
+        terms.load,
         lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
+        names=KINDS,
         pinned=settings.versions,
         canaries=settings.canaries,
     )
@@ -154,12 +149,12 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
         *addition.routers(repository["addition"], *_limits(settings, repository["addition"], bodies)),
         *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"], bodies)),
         models.router(repository),
-        health.router(lifecycle, repository, KINDS),
+        health.router(lifecycle, repository),
         *([metrics.router(workers)] if settings.metrics else []),
-        inference.server_router(lifecycle, repository, KINDS, VERSION),
+        inference.server_router(lifecycle, repository, VERSION),
         inference.models_router(repository, PLATFORMS[settings.runtime]),
         inference.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
-        inference.repository_router(repository, bodies, settings.max_body_bytes, workers.order),
+        inference.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
     ]
     routes = [route for router in routers for route in router.routes]
     docs.finish(routes)
@@ -171,6 +166,15 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
     if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
         raise WrongSetting(f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; choose another")
     return [*routes, docs.home(TITLE, prefix, links)]
+
+
+def _why_unchangeable(settings: Settings) -> str:
+    """Why clients may not load and unload models; nothing if they may."""
+    if not settings.model_control:
+        return f"Loading and unloading is off; {variable('model_control')}=true turns it on."
+    if settings.workers > 1:
+        return "Several workers serve here, and a request reaches only one; change the models directory instead."
+    return ""
 
 
 def _limits(settings: Settings, served: Served, bodies: Bodies) -> tuple[Limits, Limits]:

@@ -70,8 +70,17 @@ class Settings(BaseSettings):
         default={},
         description='Versions that get a share of the requests, as JSON: {"addition": {"version": 2, "share": 0.1}}',
     )
+    required_models: list[str] = Field(
+        default=[], description='Models without which the service refuses to start, as JSON: ["addition"]'
+    )
     watch_s: NonNegativeFloat = Field(
-        default=5.0, description="Seconds between looks for versions that were dropped in; 0 for never"
+        default=5.0, description="Seconds between looks for versions that were added or removed; 0 for never"
+    )
+    load_timeout_s: PositiveFloat = Field(
+        default=20.0, description="Seconds of processor time in which a version must load and answer its examples"
+    )
+    model_control: bool = Field(
+        default=False, description="Whether clients may load and unload models; with one worker only"
     )
     runtime: Literal["onnx", "tensorflow"] = Field(
         default="onnx", description="What runs the networks: onnx, or tensorflow where it is installed"

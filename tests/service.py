@@ -68,8 +68,11 @@ class Service:
         return self.process.wait(seconds)
 
 
-def start(**settings: object) -> Service:
-    """Start a service with settings by their names; it is known to listen once `port` is there."""
+def start(*, preexec: Any = None, **settings: object) -> Service:
+    """Start a service with settings by their names; it is known to listen once `port` is there.
+
+    `preexec` is called in the new process before it becomes the service.
+    """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     environ |= {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
@@ -80,6 +83,8 @@ def start(**settings: object) -> Service:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
+        preexec_fn=preexec,
     )
     service = Service(process)
     threading.Thread(target=_keep_lines, args=(service,), daemon=True).start()
@@ -95,9 +100,9 @@ def _keep_lines(service: Service) -> None:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[Service]:
+def running(*, preexec: Any = None, **settings: object) -> Iterator[Service]:
     """A service that is gone at the end."""
-    service = start(**settings)
+    service = start(preexec=preexec, **settings)
     try:
         yield service
     finally:

@@ -27,8 +27,6 @@ from app.registry import Model
 from app.repository import Repository
 from app.routes import inference
 from app.settings import Settings
-from app.workers import Action, NotCarriedOut, NotInTime, Workers
-from seq2seq.bundle import BundleError
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 from seq2seq.vocabulary import IdArray
@@ -242,7 +240,8 @@ def test_wrong_request_is_refused(
         ("/v2/repository/models/addition/unload", b'{"parameters": {"unload_dependents": 1, "unload_dependents": 0}}'),
     ],
 )
-def test_field_that_is_given_twice_is_refused(client: Client, path: str, body: bytes) -> None:
+def test_field_that_is_given_twice_is_refused(path: str, body: bytes) -> None:
+    client = Client(create_app(Settings(model_control=True), fakes.models()))
     assert error(client.post(path, content=body), 400).endswith("is given twice")
 
 
@@ -332,20 +331,15 @@ def repository(tmp_path: Path) -> Repository:
     fakes.write_bundle(tmp_path, fakes.addition_manifest())
     fakes.write_bundle(tmp_path, fakes.reversal_manifest())
     repository = fakes.repository(models_dir=tmp_path)
-    repository.start(["addition", "reversal"])
+    repository.start()
     return repository
-
-
-def alone(repository: Repository) -> inference.Order:
-    """Has the one process that there is change what it serves."""
-    return Workers(None, repository, list).order
 
 
 @pytest.fixture
 def keeper(repository: Repository) -> Client:
-    """Asks the routes of the repository, alone."""
+    """Asks the routes of the repository."""
     routers = [
-        inference.repository_router(repository, Bodies(2**25), 1_000, alone(repository)),
+        inference.repository_router(repository, Bodies(2**25), 1_000, ""),
         inference.models_router(repository, "fake"),
         inference.infer_router(repository, Bodies(2**25), 1_000, 10.0),
     ]
@@ -450,31 +444,42 @@ def test_wrong_change_is_refused(keeper: Client, path: str, body: bytes, message
     assert index(keeper, json={"ready": True}) == [ADDITION, REVERSAL]
 
 
-def test_directory_that_is_gone_cannot_be_listed(keeper: Client, repository: Repository) -> None:
+def test_models_of_a_directory_that_is_gone_are_listed(keeper: Client, repository: Repository) -> None:
     repository.models_dir.rename(repository.models_dir.with_name("gone"))
-    message = error_of(keeper.post("/v2/repository/index"), 503)
+    assert {entry[2] for entry in index(keeper)} == {"READY"}
+    message = error_of(keeper.post("/v2/repository/models/addition/load"), 400)
     assert message == f"{repository.models_dir.name}: cannot be listed: No such file or directory"
 
 
+@pytest.mark.parametrize("path", ["load", "unload"])
+def test_nothing_changes_where_changes_are_off(repository: Repository, path: str) -> None:
+    routes = inference.repository_router(repository, Bodies(2**25), 1_000, "It is off.").routes
+    keeper = Client(FastAPI(routes=routes, exception_handlers=errors.handlers()))
+    assert error_of(keeper.post(f"/v2/repository/models/addition/{path}"), 403) == "It is off."
+    assert index(keeper) == [ADDITION, REVERSAL]
+
+
 @pytest.mark.parametrize(
-    ("failure", "status"), [(BundleError, 400), (NotCarriedOut, 400), (NotInTime, 503)], ids=["alone", "others", "late"]
+    ("settings", "reason"),
+    [
+        ({}, "Loading and unloading is off; APP_MODEL_CONTROL=true turns it on."),
+        ({"model_control": True, "workers": 2}, "Several workers serve here, and a request reaches only one;"),
+    ],
 )
-@pytest.mark.parametrize("action", ["load", "unload"])
-def test_change_that_fails_anywhere_is_told(
-    repository: Repository, failure: type[Exception], status: int, action: str
-) -> None:
-    asked: list[tuple[str, str]] = []
+def test_changes_are_off_unless_a_setting_turns_them_on(settings: dict[str, Any], reason: str) -> None:
+    client = Client(create_app(Settings(**settings), fakes.models()), within_lifespan=True)
+    for change in ("load", "unload"):
+        answer = client.post(f"/v2/repository/models/addition/{change}")
+        assert error_of(answer, 403).startswith(reason)
+    assert client.get("/v2/models/addition/ready").status_code == 200
 
-    async def order(action: Action, name: str) -> None:
-        asked.append((action, name))
-        path = repository.models_dir / name
-        raise BundleError(path, "is bad") if failure is BundleError else failure(f"{path}: is bad")
 
-    router = inference.repository_router(repository, Bodies(2**25), 1_000, order)
-    client = Client(FastAPI(routes=router.routes, exception_handlers=errors.handlers()))
-    answer = client.post(f"/v2/repository/models/addition/{action}")
-    assert error_of(answer, status) == "addition: is bad"
-    assert asked == [(action, "addition")]
+def test_unload_leaves_the_service_ready() -> None:
+    client = Client(create_app(Settings(model_control=True), fakes.models()), within_lifespan=True)
+    assert client.post("/v2/repository/models/addition/unload").status_code == 200
+    for path in ("/health/ready", "/v2/health/ready"):
+        assert client.get(path).status_code == 200
+    assert client.post("/add", json={"expression": "1+1"}).status_code == 503
 
 
 # The OpenAPI document

@@ -92,10 +92,11 @@ def test_process_that_refuses_exits_with_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bundles(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """Two bundles whose networks cannot be run, in the directory that the environment names."""
+    """Two bundles whose networks cannot be run, one of them required."""
     fakes.write_bundle(tmp_path, fakes.addition_manifest())
     fakes.write_bundle(tmp_path, fakes.reversal_manifest())
     environment["APP_MODELS_DIR"] = str(tmp_path)
+    environment["APP_REQUIRED_MODELS"] = '["addition"]'
     environment["APP_PORT"] = "0"
     return tmp_path
 
@@ -122,7 +123,9 @@ def test_network_that_cannot_be_run_is_refused(bundles: Path, refusal: Refusal) 
 
 
 def test_missing_version_is_refused(bundles: Path, refusal: Refusal) -> None:
-    assert refusal("--versions", '{"reversal": 7}').startswith(f"{bundles / 'reversal' / '7'}: is missing")
+    assert refusal("--required-models", "[]", "--versions", '{"reversal": 7}').startswith(
+        f"{bundles / 'reversal' / '7'}: is missing"
+    )
 
 
 def test_wrong_setting_is_refused(environment: dict[str, str], refusal: Refusal) -> None:

@@ -453,7 +453,7 @@ def test_guards_are_put_on_outermost_first() -> None:
 @pytest.mark.parametrize("cors", [[], ["*"]])
 @pytest.mark.parametrize("action", ["load", "unload"])
 def test_foreign_pages_change_nothing(cors: list[str], action: str) -> None:
-    client = Client(create_app(Settings(cors_origins=cors), fakes.models()))
+    client = Client(create_app(Settings(cors_origins=cors, model_control=True), fakes.models()))
     path = f"/v2/repository/models/addition/{action}"
     for origin in ("https://evil.example", "null", "http://test.evil.example", "http://test:81"):
         answer = client.post(path, headers={"origin": origin})

@@ -5,7 +5,7 @@ speak this protocol do not declare theirs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app import content_coding, inference_messages, inference_protocol
 from app.bodies import Bodies, Headers, headers_of
-from app.errors import INFERENCE_PROTOCOL, JSON, ProblemError, protocol_documented
+from app.errors import INFERENCE_PROTOCOL, JSON, LONGEST_REFUSAL, ProblemError, protocol_documented
 from app.inference_extensions import ModelConfig, Statistics, configuration, statistics
 from app.inference_messages import (
     ChangeRequest,
@@ -33,11 +33,10 @@ from app.json_route import TIMEOUT_DESCRIBED, seconds_granted
 from app.lifecycle import Lifecycle
 from app.predictor import deadline
 from app.registry import Model
-from app.repository import Entry, Repository, UnknownModel
+from app.repository import Repository
 from app.routes.health import require_live, require_ready
 from app.schemas import ModelName, ModelVersion, clipped
 from app.security import refuse_foreign_pages
-from app.workers import Action, NotCarriedOut, NotInTime
 from seq2seq.bundle import BundleError
 
 NAME = "sequences-to-service"
@@ -68,12 +67,9 @@ LINKS: dict[str, Any] = {
 }
 """Where the index of the repository leads: to its first model."""
 
-Order = Callable[[Action, str], Awaitable[None]]
-"""Has every process that serves load or unload the model of a name. Raises what `Workers.order` does."""
 
-
-def server_router(lifecycle: Lifecycle, repository: Repository, required: Collection[str], version: str) -> APIRouter:
-    """The routes that say what the server is, and how, which needs the `required` models."""
+def server_router(lifecycle: Lifecycle, repository: Repository, version: str) -> APIRouter:
+    """The routes that say what the server is, and how."""
     router = _router()
 
     @router.get("/", include_in_schema=False)  # as the protocol's own text writes it
@@ -90,8 +86,8 @@ def server_router(lifecycle: Lifecycle, repository: Repository, required: Collec
 
     @router.get("/health/ready", responses=protocol_documented(500, 503))
     async def server_ready() -> Ready:
-        """Say whether every model is loaded and requests are welcome."""
-        require_ready(lifecycle, repository, required)
+        """Say whether models are loaded and requests are welcome."""
+        require_ready(lifecycle, repository)
         return Ready(ready=True)
 
     return router
@@ -206,8 +202,8 @@ def infer_router(repository: Repository, bodies: Bodies, body_bytes: int, second
     return router
 
 
-def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, order: Order) -> APIRouter:
-    """The routes that list the models and have `order` change which are served."""
+def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, why_unchangeable: str) -> APIRouter:
+    """The routes that list the models and change which are served, unless there is a reason why they may not."""
     router = _router("/repository")
 
     async def message(request: Request, schema: type[Message]) -> Message:
@@ -215,22 +211,9 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, o
         body = await bodies.read(headers_of(request.scope), request.receive, body_bytes)
         return inference_messages.parse(schema, body or b"{}")
 
-    def index() -> list[Entry]:
-        try:
-            return repository.index()
-        except BundleError as error:
-            raise ProblemError(503, _told(repository, error)) from None
-
-    async def change(action: Action, name: str) -> dict[str, Any]:
-        if not any(entry.name == name for entry in index()):
-            raise UnknownModel(f"There is no model {name:.60} to {action}.")
-        try:
-            await order(action, name)
-        except (BundleError, NotCarriedOut) as error:
-            raise ProblemError(400, _told(repository, error)) from None
-        except NotInTime as error:
-            raise ProblemError(503, _told(repository, error)) from None
-        return {}
+    async def require_changeable() -> None:
+        if why_unchangeable:
+            raise ProblemError(403, why_unchangeable)
 
     @router.post(
         "/index", responses={200: {"links": LINKS}, **LISTED}, openapi_extra=_takes(IndexRequest, {"ready": True})
@@ -241,29 +224,35 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, o
         return [
             IndexEntry(
                 name=entry.name,
-                version=str(entry.version),
-                state="UNAVAILABLE" if entry.reason else "READY",
-                reason=entry.reason,
+                version=entry.version,
+                state="READY" if entry.is_served else "UNAVAILABLE",
+                reason=clipped(entry.reason, LONGEST_REFUSAL),
             )
-            for entry in index()
-            if not (asked.ready and entry.reason)
+            for entry in await repository.index()
+            if entry.is_served or not asked.ready
         ]
 
-    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": [Depends(refuse_foreign_pages)]}
+    guards = [Depends(refuse_foreign_pages), Depends(require_changeable)]
+    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": guards}
 
     @router.post("/models/{name}/load", openapi_extra=_takes(LoadRequest, {}), **changes)
     async def load_model(name: ModelName, request: Request) -> dict[str, Any]:
-        """Load what is new, has changed, or was unloaded; where that is refused, what was served is served on."""
+        """Load all versions of a model anew. If one is refused, what was served is served on."""
         asked = await message(request, LoadRequest)
         if asked.parameters:
             raise ProblemError(400, "There are no parameters here: a model is loaded as its bundle has it.")
-        return await change("load", name)
+        try:
+            await repository.load(name)
+        except BundleError as error:
+            raise ProblemError(400, clipped(repository.explain(error), LONGEST_REFUSAL)) from None
+        return {}
 
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
     async def unload_model(name: ModelName, request: Request) -> dict[str, Any]:
         """Serve a model no more until it is loaded again; what it has taken on, it answers."""
         await message(request, ChangeRequest)
-        return await change("unload", name)
+        await repository.unload(name)
+        return {}
 
     return router
 
@@ -277,10 +266,6 @@ def _response(content: bytes, head_bytes: int | None, asked: Headers) -> Respons
     if head_bytes is None:
         return Response(content, headers=headers, media_type=JSON)
     return Response(content, headers=headers | {HEAD_BYTES: str(head_bytes)}, media_type=BINARY)
-
-
-def _told(repository: Repository, error: Exception) -> str:
-    return clipped(repository.explain(error), 400)
 
 
 # The OpenAPI document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -27,7 +26,7 @@ from app.repository import Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
 from app.settings import Settings, WrongSetting, load, variable
 from app.trial import Terms, Trial
-from app.workers import Workers
+from app.workers import Board, Workers
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -43,11 +42,15 @@ PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
 
 
 def create_app(
-    settings: Settings | None = None, models: Mapping[str, Model] | None = None, workers_dir: Path | None = None
+    settings: Settings | None = None,
+    models: Mapping[str, Model] | None = None,
+    *,
+    board: Board | None = None,
+    place: int = 0,
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
-    `workers_dir` is the folder by which several workers keep in touch. Raises `WrongSetting`, `RuntimeMissing` or
+    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting`, `RuntimeMissing` or
     `BundleError`.
     """
     settings = settings or load()
@@ -66,7 +69,7 @@ def create_app(
     def measures() -> list[Family]:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
-    workers = Workers(workers_dir, repository, measures)
+    workers = Workers(measures, board, place)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -40,7 +40,7 @@ HEAD_BYTES = "inference-header-content-length"
 
 @pytest.fixture
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()), within_lifespan=True)
+    return Client(create_app(Settings(model_control=True), fakes.models()), within_lifespan=True)
 
 
 def error(answer: httpx.Response, status: int) -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 from queue import Empty
 
 import load
+import onnx
 import pytest
 import service
-from test_app_trial import copied
+from test_app_trial import HOSTILE, copied, sealed
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 
@@ -231,6 +232,8 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
     async def play() -> load.Tally:
         nonlocal killed
         with service.running(models_dir=models_dir, watch_s=0.1, workers=workers, preexec=obey_modes) as running:
+            for _ in range(workers - 1):
+                await asyncio.to_thread(running.await_line, r"worker \d+ started")
             watching = asyncio.create_task(watch(running.port, unready))
             async with load.closed_loop(running.port, CLIENTS) as tally:
                 for place in range(ROUNDS):
@@ -272,3 +275,51 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
     assert len(unready) <= killed  # a probe that the killed worker had in its hands
     assert sum(tally.failures.values()) <= killed * CLIENTS
     assert not [failure for failure in tally.failures if "Timeout" in failure]
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[str], None]) -> None:
+    """It is refused under load, and does not keep the service from stopping while it is tried."""
+    models_dir = tmp_path / "models"
+    shutil.copytree(service.ROOT / "models", models_dir)
+    graph = onnx.load(models_dir / "addition" / "1" / "greedy.onnx")
+    HOSTILE[case][0](graph)
+    sealed(copied(tmp_path, 2), graph)
+    longest = grown = 0.0
+
+    async def play() -> load.Tally:
+        nonlocal longest, grown
+        with service.running(models_dir=models_dir, watch_s=0.1, load_timeout_s=3, drain_s=0.1) as running:
+            async with load.closed_loop(running.port, CLIENTS) as tally:
+                await asyncio.sleep(1)
+                before = memory(running)
+                (tmp_path / "addition" / "2").rename(models_dir / "addition" / "2")
+                refused = asyncio.create_task(asyncio.to_thread(running.await_line, "refused .*addition/2"))
+                while not refused.done():
+                    began = time.monotonic()
+                    assert (await asyncio.to_thread(running.ask, "GET", "/health/live"))[0] == 200
+                    longest = max(longest, time.monotonic() - began)
+                    grown = max(grown, memory(running) - before)
+            (models_dir / "addition" / "2").rename(models_dir / "addition" / "3")  # is tried again
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+            assert running.stop() == 0
+            say(
+                f"a version that {case}: {tally.statuses[200]} requests meanwhile, longest"
+                f" {1e3 * max(tally.seconds):.0f} ms, /health/live {1e3 * longest:.0f} ms, memory grew by"
+                f" {grown:.1f} MB; stopped in {time.monotonic() - began:.1f} s while it was tried"
+            )
+            return tally
+
+    tally = asyncio.run(play())
+    tally.assert_clean()
+    assert grown < 64
+    assert longest < 1
+
+
+def memory(running: service.Service) -> float:
+    """Megabytes that a service and its workers hold; what tries a version is none of them."""
+    total = 0
+    for pid in (running.process.pid, *running.children()):
+        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total / 1e6

@@ -25,7 +25,7 @@ from app.registry import Model
 from app.repository import Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
 from app.settings import Settings, WrongSetting, load
-from app.workers import Workers
+from app.workers import Board, Workers
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -41,11 +41,15 @@ PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
 
 
 def create_app(
-    settings: Settings | None = None, models: Mapping[str, Model] | None = None, workers_dir: Path | None = None
+    settings: Settings | None = None,
+    models: Mapping[str, Model] | None = None,
+    *,
+    board: Board | None = None,
+    place: int = 0,
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
-    `workers_dir` is the folder by which several workers keep in touch. Raises `WrongSetting`, `RuntimeMissing` or
+    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting`, `RuntimeMissing` or
     `BundleError`.
     """
     settings = settings or load()
@@ -64,7 +68,7 @@ def create_app(
     def measures() -> list[Family]:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
-    workers = Workers(workers_dir, repository, measures)
+    workers = Workers(measures, board, place)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -154,9 +158,16 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
         inference.server_router(lifecycle, repository, KINDS, VERSION),
         inference.models_router(repository, PLATFORMS[settings.runtime]),
         inference.infer_router(repository, settings.max_batch_body_bytes, settings.deadline_s),
-        inference.repository_router(repository, settings.max_body_bytes, workers.order),
+        inference.repository_router(repository, settings.max_body_bytes, _why_unchangeable(settings)),
     ]
     return [route for router in routers for route in router.routes]
+
+
+def _why_unchangeable(settings: Settings) -> str:
+    """Why clients may not load and unload models; nothing if they may."""
+    if settings.workers > 1:
+        return "Several workers serve here, and a request reaches only one; change the models directory instead."
+    return ""
 
 
 def _limits(settings: Settings, served: Served) -> tuple[Limits, Limits]:

@@ -33,6 +33,7 @@ class Service:
     process: subprocess.Popen[str]
     lines: Queue[str] = field(default_factory=Queue)
     port: int = 0
+    reader: threading.Thread | None = None
 
     def await_line(self, pattern: str | re.Pattern[str], seconds: float = START_S) -> re.Match[str]:
         """The next logged line in which the pattern is found; those before it are passed over."""
@@ -62,6 +63,12 @@ class Service:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return {int(pid) for pid in path.read_text().split()}
 
+    def rest(self) -> str:
+        """What is logged and was not awaited, once the process has ended."""
+        assert self.reader is not None
+        self.reader.join(START_S)
+        return "".join(self.lines.queue)
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
         """Send a signal and give the exit status."""
         self.process.send_signal(number)
@@ -70,10 +77,17 @@ class Service:
 
 def start(**settings: object) -> Service:
     """Start a service with settings by their names; it is known to listen once `port` is there."""
+    service = launch(**settings)
+    service.port = int(service.await_line(SERVING)[1])
+    return service
+
+
+def launch(*before: str, **settings: object) -> Service:
+    """Begin to start a service, by a command that comes before its own."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     environ |= {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "app"],
+        [*before, sys.executable, "-W", "error", "-m", "app"],
         cwd=ROOT,
         env=environ,
         stdin=subprocess.DEVNULL,
@@ -82,8 +96,8 @@ def start(**settings: object) -> Service:
         text=True,
     )
     service = Service(process)
-    threading.Thread(target=_keep_lines, args=(service,), daemon=True).start()
-    service.port = int(service.await_line(SERVING)[1])
+    service.reader = threading.Thread(target=_keep_lines, args=(service,), daemon=True)
+    service.reader.start()
     return service
 
 

@@ -26,8 +26,6 @@ from app.registry import Model
 from app.repository import Repository
 from app.routes import inference
 from app.settings import Settings
-from app.workers import Action, NotCarriedOut, NotInTime, Workers
-from seq2seq.bundle import BundleError
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 from seq2seq.vocabulary import IdArray
@@ -309,16 +307,11 @@ def repository(tmp_path: Path) -> Repository:
     return repository
 
 
-def alone(repository: Repository) -> inference.Order:
-    """Has the one process that there is change what it serves."""
-    return Workers(None, repository, list).order
-
-
 @pytest.fixture
 def keeper(repository: Repository) -> Client:
-    """Asks the routes of the repository, alone."""
+    """Asks the routes of the repository."""
     routers = [
-        inference.repository_router(repository, 1_000, alone(repository)),
+        inference.repository_router(repository, 1_000, ""),
         inference.models_router(repository, "fake"),
         inference.infer_router(repository, 1_000, 10.0),
     ]
@@ -429,25 +422,14 @@ def test_directory_that_is_gone_cannot_be_listed(keeper: Client, repository: Rep
     assert message == f"{repository.models_dir.name}: cannot be listed: No such file or directory"
 
 
-@pytest.mark.parametrize(
-    ("failure", "status"), [(BundleError, 400), (NotCarriedOut, 400), (NotInTime, 503)], ids=["alone", "others", "late"]
-)
 @pytest.mark.parametrize("action", ["load", "unload"])
-def test_change_that_fails_anywhere_is_told(
-    repository: Repository, failure: type[Exception], status: int, action: str
-) -> None:
-    asked: list[tuple[str, str]] = []
-
-    async def order(action: Action, name: str) -> None:
-        asked.append((action, name))
-        path = repository.models_dir / name
-        raise BundleError(path, "is bad") if failure is BundleError else failure(f"{path}: is bad")
-
-    router = inference.repository_router(repository, 1_000, order)
-    client = Client(FastAPI(routes=router.routes, exception_handlers=errors.handlers()))
-    answer = client.post(f"/v2/repository/models/addition/{action}")
-    assert error_of(answer, status) == "addition: is bad"
-    assert asked == [(action, "addition")]
+def test_one_of_several_workers_changes_nothing(action: str) -> None:
+    client = Client(create_app(Settings(workers=2), fakes.models()))
+    message = error_of(client.post(f"/v2/repository/models/addition/{action}"), 403)
+    assert message == (
+        "Several workers serve here, and a request reaches only one; change the models directory instead."
+    )
+    assert client.get("/v2/models/addition/ready").status_code == 200
 
 
 # The OpenAPI document

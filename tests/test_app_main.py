@@ -14,7 +14,7 @@ import fakes
 import pytest
 
 from app import settings
-from app.__main__ import main, parser
+from app.command import parser
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -36,14 +36,13 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refusal() -> Callable[..., str]:
     """Gives the one line with which the service refuses to start on these arguments."""
 
     def refusal(*arguments: str) -> str:
-        assert main(arguments) != 0
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        (line,) = printed.err.splitlines()
+        result = python("-m", "app", *arguments)
+        assert (result.returncode, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
         assert line.startswith(PREAMBLE)
         return line.removeprefix(PREAMBLE)
 
@@ -61,7 +60,7 @@ import fakes
 from app.main import create_app
 from app.settings import Settings
 create_app(Settings(), fakes.models())
-import app.__main__, app.runtime
+import app.__main__, app.command, app.runtime
 app.runtime.loader("onnx")
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tensorflow", "training", "matplotlib"}))
 """
@@ -76,18 +75,18 @@ def test_help_lists_every_setting() -> None:
         assert f"{field.description} [{settings.variable(name)}, default {settings.default(name)}]" in text
 
 
-def test_help_needs_no_models(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--help"])
-    assert caught.value.code == 0
-    assert "APP_MODELS_DIR" in capsys.readouterr().out
+def test_help_needs_no_models() -> None:
+    result = python("-m", "app", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "APP_MODELS_DIR" in result.stdout
 
 
-def test_process_that_refuses_exits_with_one_line(tmp_path: Path) -> None:
-    result = python("-m", "app", "--models-dir", str(tmp_path / "none"), "--port", "0", "--workers", "2")
-    assert result.returncode != 0
-    assert result.stdout == ""
-    assert result.stderr == f"{PREAMBLE}{tmp_path / 'none'}: cannot be listed: No such file or directory\n"
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_process_that_refuses_exits_with_one_line(tmp_path: Path, refusal: Refusal, workers: str) -> None:
+    path = tmp_path / "none"
+    assert refusal("--models-dir", str(path), "--port", "0", "--workers", workers) == (
+        f"{path}: cannot be listed: No such file or directory"
+    )
 
 
 @pytest.fixture
@@ -151,3 +150,8 @@ def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
 
 def test_unknown_host_is_refused(refusal: Refusal) -> None:
     assert refusal("--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")
+
+
+def test_more_workers_than_any_machine_can_have_are_refused(refusal: Refusal) -> None:
+    for workers in ("1000000000", "1" + 30 * "0"):
+        assert refusal("--port", "0", "--workers", workers) == f"there is no memory for {workers} workers"

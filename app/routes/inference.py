@@ -5,7 +5,7 @@ speak this protocol do not declare theirs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -35,7 +35,6 @@ from app.repository import Entry, Repository, UnknownModel
 from app.routes.health import require_live, require_ready
 from app.schemas import ModelName, ModelVersion, clipped
 from app.security import refuse_foreign_pages
-from app.workers import Action, NotCarriedOut, NotInTime
 from seq2seq.bundle import BundleError
 
 NAME = "sequences-to-service"
@@ -59,9 +58,6 @@ LINKS: dict[str, Any] = {
     )
 }
 """Where the index of the repository leads: to its first model."""
-
-Order = Callable[[Action, str], Awaitable[None]]
-"""Has every process that serves load or unload the model of a name. Raises what `Workers.order` does."""
 
 
 def server_router(lifecycle: Lifecycle, repository: Repository, required: Collection[str], version: str) -> APIRouter:
@@ -165,9 +161,13 @@ def infer_router(repository: Repository, body_bytes: int, seconds: float) -> API
     return router
 
 
-def repository_router(repository: Repository, body_bytes: int, order: Order) -> APIRouter:
-    """The routes that list the models and have `order` change which are served."""
+def repository_router(repository: Repository, body_bytes: int, why_unchangeable: str) -> APIRouter:
+    """The routes that list the models and change which are served, unless there is a reason why they may not."""
     router = _router("/repository")
+
+    async def require_changeable() -> None:
+        if why_unchangeable:
+            raise ProblemError(403, why_unchangeable)
 
     def index() -> list[Entry]:
         try:
@@ -175,16 +175,9 @@ def repository_router(repository: Repository, body_bytes: int, order: Order) -> 
         except BundleError as error:
             raise ProblemError(503, _told(repository, error)) from None
 
-    async def change(action: Action, name: str) -> dict[str, Any]:
+    def require_known(name: str, action: str) -> None:
         if not any(entry.name == name for entry in index()):
             raise UnknownModel(f"There is no model {name:.60} to {action}.")
-        try:
-            await order(action, name)
-        except (BundleError, NotCarriedOut) as error:
-            raise ProblemError(400, _told(repository, error)) from None
-        except NotInTime as error:
-            raise ProblemError(503, _told(repository, error)) from None
-        return {}
 
     @router.post(
         "/index", responses={200: {"links": LINKS}, **LISTED}, openapi_extra=_takes(IndexRequest, {"ready": True})
@@ -203,7 +196,8 @@ def repository_router(repository: Repository, body_bytes: int, order: Order) -> 
             if not (asked.ready and entry.reason)
         ]
 
-    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": [Depends(refuse_foreign_pages)]}
+    guards = [Depends(refuse_foreign_pages), Depends(require_changeable)]
+    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": guards}
 
     @router.post("/models/{name}/load", openapi_extra=_takes(LoadRequest, {}), **changes)
     async def load_model(name: ModelName, request: Request) -> dict[str, Any]:
@@ -211,13 +205,20 @@ def repository_router(repository: Repository, body_bytes: int, order: Order) -> 
         asked = await _message(request, LoadRequest, body_bytes)
         if asked.parameters:
             raise ProblemError(400, "There are no parameters here: a model is loaded as its bundle has it.")
-        return await change("load", name)
+        require_known(name, "load")
+        try:
+            await repository.load(name)
+        except BundleError as error:
+            raise ProblemError(400, _told(repository, error)) from None
+        return {}
 
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
     async def unload_model(name: ModelName, request: Request) -> dict[str, Any]:
         """Serve a model no more until it is loaded again; what it has taken on, it answers."""
         await _message(request, ChangeRequest, body_bytes)
-        return await change("unload", name)
+        require_known(name, "unload")
+        await repository.unload(name)
+        return {}
 
     return router
 

@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app import security
 from app.lifecycle import Lifecycle
 from app.logs import log_config
 from app.protocol import http_protocol
@@ -108,16 +109,17 @@ def serve(
     """Serve `app` on a socket that is bound, until a signal says to stop."""
     _allow_many_connections()
     lifecycle: Lifecycle = app.state.lifecycle
-    config = _config(settings, app, lifecycle)
+    config = _config(settings, app, lifecycle, listener.getsockname()[0])
     listeners = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
     Server(config, lifecycle, settings.drain_s, on_started, parent).run(sockets=listeners)
 
 
-def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle) -> uvicorn.Config:
+def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str) -> uvicorn.Config:
+    hosts = security.host_check(settings, address)
     return uvicorn.Config(
         app,
         lifespan="on",
-        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note),
+        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note, hosts),
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from app import docs, errors, registry, runtime, security
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
+from app.keys import KeyFile
 from app.lifecycle import Lifecycle, Phase
 from app.logs import AccessLog
 from app.measures import Traffic
@@ -49,7 +50,8 @@ def create_app(
     `BundleError`.
     """
     settings = settings or load()
-    guards = security.guards(settings)
+    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+    guards = security.guards(settings, keys)
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings)
     if models is None:
@@ -74,7 +76,8 @@ def create_app(
             repository.watching(settings.watch_s),
             lifecycle.lifespan(),
         ):
-            yield
+            with keys.watching() if keys else nullcontext():
+                yield
 
     app = _API(
         title=TITLE,
@@ -92,7 +95,7 @@ def create_app(
     )
     app.state.guards = guards
     app.state.tracing = tracing
-    app.asks_for_keys = settings.api_keys_file is not None
+    app.asks_for_keys = keys is not None
     app.state.lifecycle = lifecycle
     app.state.repository = repository
     app.state.traffic = traffic

@@ -57,8 +57,8 @@ NOT_LOOPBACK = ProblemError(
 )
 
 
-def guards(settings: Settings) -> list[Middleware]:
-    """What stands in front of every route, outermost first. Raises `BrokenKeys`."""
+def guards(settings: Settings, keys: KeyFile | None) -> list[Middleware]:
+    """What stands in front of every route, outermost first."""
     wanted = []
     if settings.allowed_hosts:
         wanted.append(Middleware(HostCheck, settings.allowed_hosts))
@@ -72,8 +72,8 @@ def guards(settings: Settings) -> list[Middleware]:
                 expose_headers=CORS_SHOWN,
             )
         )
-    if settings.api_keys_file is not None:
-        wanted.append(Middleware(KeyCheck, KeyFile(settings.api_keys_file)))
+    if keys is not None:
+        wanted.append(Middleware(KeyCheck, keys))
     return wanted
 
 

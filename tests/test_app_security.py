@@ -76,7 +76,7 @@ def json_routes(app: FastAPI) -> Iterator[Any]:
 
 def test_where_nothing_is_set_nothing_stands_before_a_route() -> None:
     app = create_app(Settings(), fakes.models())
-    assert security.guards(Settings()) == []
+    assert security.guards(Settings(), None) == []
     found = list(json_routes(app))
     assert len(found) >= 4
     for reached, route in found:
@@ -86,7 +86,7 @@ def test_where_nothing_is_set_nothing_stands_before_a_route() -> None:
 
 def test_what_is_set_stands_before_every_route(key_file: Path) -> None:
     settings = Settings(api_keys_file=key_file, allowed_hosts=["a.example"], cors_origins=["https://b.example"])
-    guards = security.guards(settings)
+    guards = security.guards(settings, keys.KeyFile(key_file))
     assert len(guards) == 3
     for reached, route in json_routes(create_app(settings, fakes.models())):
         assert isinstance(reached._app, security.HostCheck)
@@ -232,18 +232,22 @@ def test_refusal_reads_no_body(locked: Client) -> None:
     refused(locked.post("/add", content=b"x" * 1_000_000), 401)
 
 
-def test_keys_are_replaced_while_the_service_runs(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LOOK_EVERY_S", 0.0)
-    client = Client(create_app(Settings(api_keys_file=key_file), fakes.models()))
+def test_keys_are_replaced_while_the_service_runs(key_file: Path) -> None:
+    app = create_app(Settings(api_keys_file=key_file), fakes.models())
+    client = Client(app)
+    (guard,) = app.state.guards
+    (file,) = guard.args
     assert client.post("/add", json=ADD, headers=bearer(KEY)).status_code == 200
     fresh = keys.fresh_key()
     key_file.write_text(keys.line("ci", fresh))
+    file.look()
     assert client.post("/add", json=ADD, headers=bearer(fresh)).status_code == 200
     assert client.get("/models", headers=bearer(fresh)).status_code == 200
     refused(client.post("/add", json=ADD, headers=bearer(KEY)), 401)
-    key_file.unlink()
+    key_file.write_text("")
+    file.look()
     refused(client.post("/add", json=ADD), 401)
-    assert client.post("/add", json=ADD, headers=bearer(fresh)).status_code == 200
+    refused(client.post("/add", json=ADD, headers=bearer(fresh)), 401)
 
 
 def test_keys_are_replaced_in_every_worker(key_file: Path) -> None:

@@ -1,6 +1,6 @@
 """Content codings of HTTP: bodies inflated, no further than a limit, and answers made smaller where that is wanted.
 
-Knows nothing of what the bodies say. `gzip` and `deflate` are known, which every client has.
+Knows nothing of what the bodies say. It knows `gzip` and `deflate`, which every client has.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ NOTHING = re.compile(r"0(\.0*)?")
 
 def decoded(body: bytes, coding: bytes, limit: int) -> bytes:
     """A body as it was before its client coded it. Raises 415, 400, or 413 where it grows larger than `limit`."""
-    name = coding.decode("latin-1").strip().lower()
-    if name in ("", "identity"):
+    given = coding.decode("latin-1").lower()
+    names = [name for part in given.split(",") if (name := part.strip()) not in ("", "identity")]
+    if not names:
         return body
-    if name not in FORMATS:
+    name = names[0].removeprefix("x-")  # RFC 9110 has x-gzip as another name of gzip
+    if len(names) > 1 or name not in FORMATS:
         known = ", ".join(FORMATS)
         raise ProblemError(
             415,
-            f"The header Content-Encoding is {clipped(name, 60)}; there are {known}.",
+            f"The header Content-Encoding is {clipped(given, 60)}; send one of {known}, or a body without coding.",
             headers={"Accept-Encoding": known},
         )
     inflater = zlib.decompressobj(FORMATS[name])

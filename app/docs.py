@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
@@ -27,8 +29,6 @@ from app.inference_messages import ChangeRequest, IndexRequest, InferenceRequest
 from app.middleware import SANE
 from app.security import HEALTH
 
-PAGE = "/docs"
-ASSETS = "/docs/assets"
 SCHEMAS = "#/components/schemas/{model}"
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 """How FastAPI describes the errors that this service never gives."""
@@ -68,7 +68,13 @@ class DocumentedAPI(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         is_made = self.openapi_schema is not None
+        answering = [route.methods for route in self.routes if isinstance(route, APIRoute) and route.methods]
+        answering = [methods for methods in answering if "HEAD" in methods]
+        for methods in answering:
+            methods.remove("HEAD")  # every GET route answers it, so the document need not say so
         document = super().openapi()
+        for methods in answering:
+            methods.add("HEAD")
         if not is_made:
             _drop_fastapi_errors(document)
             _add_schema(document, Problem, "serialization")
@@ -80,6 +86,15 @@ class DocumentedAPI(FastAPI):
             _add_errors_of_connections(document)
             _add_request_id(document)
         return document
+
+
+def finish(routes: Iterable[BaseRoute]) -> None:
+    """Have every GET route answer HEAD, and every operation be called as its function is, for clients made from it."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            route.unique_id = route.name
+            if route.methods and "GET" in route.methods:
+                route.methods.add("HEAD")
 
 
 def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode) -> None:
@@ -164,23 +179,36 @@ class _Assets(StaticFiles):
         return response
 
 
+def home(title: str, root_path: str, links: Sequence[str]) -> Route:
+    """The page at the service's address, which leads to others. Its links hold behind a proxy's prefix as well."""
+    root = f"{root_path}/" if root_path else ""  # the page may be asked for by the prefix alone
+    items = "".join(f'<li><a href="{root}{link}">{link}</a></li>' for link in links)
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{items}</ul>'
+    )
+
+    async def show(_: Request) -> HTMLResponse:
+        return HTMLResponse(page)
+
+    return Route("/", show)
+
+
 def routes(title: str) -> list[BaseRoute]:
-    """The page and what it loads."""
+    """The page and what it loads, by links that hold behind a proxy's prefix as well."""
     assets = resources.files("fastapi_offline") / "static"
 
-    async def page(request: Request) -> HTMLResponse:
-        root = request.scope.get("root_path", "").rstrip("/")
+    async def page(_: Request) -> HTMLResponse:
         response = get_swagger_ui_html(
             title=title,
-            openapi_url=f"{root}/openapi.json",
-            swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+            openapi_url="openapi.json",
+            swagger_js_url="docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="docs/assets/swagger-ui.css",
+            swagger_favicon_url="docs/assets/favicon.png",
         )
         response.headers["Content-Security-Policy"] = policy(bytes(response.body))
         return response
 
-    return [Route(PAGE, page, methods=["GET"]), Mount(ASSETS, _Assets(directory=str(assets)))]
+    return [Route("/docs", page), Mount("/docs/assets", _Assets(directory=str(assets)))]
 
 
 def policy(page: bytes) -> str:

@@ -8,6 +8,7 @@ Under `/v2` an error is what the Open Inference Protocol has for it instead.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -24,11 +25,21 @@ from app.inference_messages import ProtocolError, RequestRefused
 from app.inference_protocol import AnswerUnfit
 from app.repository import NotLoaded, UnknownModel, UnknownVersion
 from app.schemas import Fault, clipped
+from app.validation import Invalid
 
 MEDIA_TYPE = "application/problem+json"
 JSON = "application/json"
 INFERENCE_PROTOCOL = "/v2"
 """Where the routes of the Open Inference Protocol are."""
+
+NOT_OFFERED = re.compile(r"/v2/(?:models/[^/]+/)?(trace/setting|logging|systemsharedmemory|cudasharedmemory)(?:/.*)?")
+EXTENSIONS = {
+    "trace/setting": "trace settings",
+    "logging": "log settings",
+    "systemsharedmemory": "system shared memory",
+    "cudasharedmemory": "CUDA shared memory",
+}
+"""What Triton's clients may ask for and this service does not offer, by its path."""
 
 MOST_FAULTS = 20
 """How many faults one answer lists."""
@@ -53,28 +64,30 @@ TITLES = {
     504: "Gateway Timeout",
 }
 MEANINGS = {
-    400: "A header is not what it should be.",
-    401: "The API key is missing, or is none that this service knows.",
-    404: "There is no such thing here.",
-    408: "The request did not come whole in the time that the service waits for it.",
+    400: "A header, a query parameter or the compressed body is wrong.",
+    401: "The API key is missing or unknown.",
+    404: "The route, the model or the version does not exist.",
+    408: "The request did not arrive in time.",
     413: "The body is larger than this route allows.",
-    415: "The body is not declared to be JSON.",
+    415: "The body is not declared as JSON, or its content coding is unknown.",
     422: "The body is not valid: `errors` says what is wrong, where, and what would be right.",
-    429: "More requests wait than may; `Retry-After` says when to try again.",
+    429: "The queue is full; `Retry-After` says when to try again.",
     431: "The request line and headers are too large.",
     500: "The service failed; the request may be fine.",
-    503: "The service, or the model, is not ready.",
-    504: "The request's deadline passed before its turn came; no work was spent on it.",
+    503: "The service or the model is not ready, or too many bodies arrive at once: then `Retry-After` says when to try"
+    " again.",
+    504: "The deadline passed before the request's turn came; no work was spent on it.",
 }
 PROTOCOL_MEANINGS = MEANINGS | {
     400: "The request is not what the protocol, or the model, takes: `error` says what is wrong, and where.",
-    403: "A web page of another origin asked, and none may change what is served.",
-    415: "The body is in a content coding that is not known here.",
+    403: "A web page of another origin must not change what is served.",
+    415: "The content coding of the body is unknown.",
 }
 
 HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "How to bring a key", "schema": {"type": "string"}, "required": True}},
     429: {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}, "required": True}},
+    503: {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}},
 }
 """What errors carry besides their body, as the OpenAPI document has it."""
 
@@ -113,13 +126,6 @@ class ProblemError(Exception):
         self.headers = headers
 
 
-def invalid(faults: Sequence[Fault], count: int = 1) -> ProblemError:
-    """The problem of a body in which so many things are wrong, these first."""
-    first = faults[0].detail
-    detail = first if count == 1 else f"{first}; and {count - 1} more, see errors"
-    return ProblemError(422, detail[:1].upper() + detail[1:] + ".", errors=faults)
-
-
 ANSWERED = (
     ProblemError,
     ClientDisconnect,
@@ -129,15 +135,14 @@ ANSWERED = (
     UnknownVersion,
     NotLoaded,
     RequestRefused,
+    Invalid,
     AnswerUnfit,
 )
 """What is answered with a problem of its own; any other exception is a failure of the service."""
 
-OVERLOADED = ProblemError(
-    429, "More requests wait than this service lets wait; try again later.", headers={"Retry-After": "1"}
-)
-LATE = ProblemError(504, "The request's deadline passed before its turn came; the service is busy.")
-CUT_OFF = ProblemError(400, "The connection was closed before the request was whole.")
+OVERLOADED = ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"})
+LATE = ProblemError(504, "The deadline passed before the request's turn came. Allow more time, or try again later.")
+CUT_OFF = ProblemError(400, "The connection was closed before the whole request arrived.")
 
 
 def _as_problem(error: Exception) -> ProblemError:
@@ -154,6 +159,9 @@ def _as_problem(error: Exception) -> ProblemError:
             return ProblemError(503, clipped(str(error)))
         case RequestRefused():
             return ProblemError(400, clipped(str(error), LONGEST_REFUSAL))
+        case Invalid():
+            detail = str(error) if error.count == 1 else f"{error}; and {error.count - 1} more, see errors"
+            return ProblemError(422, f"{detail[:1].upper()}{detail[1:]}.", errors=error.faults)
         case AnswerUnfit():
             return ProblemError(500, clipped(str(error)))
     return CUT_OFF
@@ -219,11 +227,19 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
-    path, allowed = clipped(request.url.path, 60), (error.headers or {}).get("Allow", "")
-    hint = "; /docs lists those that there are" if request.app.openapi_url else ""
-    details = {
-        404: f"There is no route {path}{hint}.",
-        405: f"{path} answers {allowed}, not {clipped(request.method, 20)}.",
-    }
-    detail = details.get(error.status_code, clipped(str(error.detail)))
-    return response(request.scope, ProblemError(error.status_code, detail, headers=error.headers))
+    path, headers = clipped(request.scope["path"], 60), dict(error.headers or {})
+    if error.status_code == 404:
+        detail = _no_route(request.scope["path"], has_docs=bool(request.app.openapi_url))
+    elif error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        detail = f"{path} answers {headers['Allow']}, not {clipped(request.method, 20)}."
+    else:
+        detail = clipped(str(error.detail))
+    return response(request.scope, ProblemError(error.status_code, detail, headers=headers))
+
+
+def _no_route(path: str, *, has_docs: bool) -> str:
+    if extension := NOT_OFFERED.fullmatch(path):
+        return f"This service does not offer {EXTENSIONS[extension[1]]}; GET /v2 lists its extensions."
+    hint = "; try it without the slash at the end" if path.endswith("/") else "; see /docs" if has_docs else ""
+    return f"There is no route {clipped(path, 60)}{hint}."

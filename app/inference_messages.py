@@ -8,12 +8,15 @@ from __future__ import annotations
 from math import inf
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app import validation
 
 ANY = -1
 """A dimension of whatever size."""
+
+MOST_DIMENSIONS = 8
+"""How many dimensions a shape may have. A tensor here has two at most."""
 
 BINARY_SIZE = "binary_data_size"
 EXAMPLE = {"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["10+6"]}
@@ -42,7 +45,7 @@ class RequestInput(ProtocolMessage):
 
     name: str
     datatype: str
-    shape: list[Dimension] = Field(fail_fast=True)
+    shape: list[Dimension] = Field(fail_fast=True, max_length=MOST_DIMENSIONS)
     parameters: Parameters | None = Field(default=None, description=f"`{BINARY_SIZE}`: bytes of data after the JSON")
     data: list[Any] | None = None
 
@@ -132,7 +135,7 @@ class IndexEntry(ProtocolMessage):
     name: str
     version: str
     state: Literal["READY", "UNAVAILABLE"]
-    reason: str = Field(description="Why the version is not served")
+    reason: str = Field(description="Why the version is not served, or not as it lies on the disk")
 
 
 class ChangeRequest(ProtocolMessage):
@@ -154,10 +157,12 @@ class ProtocolError(ProtocolMessage):
 def parse(schema: type[Message], body: bytes) -> Message:
     """JSON as the schema has it. Raises `RequestRefused`."""
     try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        (fault,) = validation.faults(error, schema, body, most=1)
+        message = validation.parse(schema, body, most_faults=1)
+        validation.check_all_fields(body)  # 5 microseconds for a usual request
+    except validation.Invalid as invalid:
+        (fault,) = invalid.faults
         raise RequestRefused(f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail) from None
+    return message
 
 
 def parse_request(body: bytes, head_bytes: bytes | None = None) -> tuple[InferenceRequest, bytes]:

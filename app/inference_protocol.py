@@ -278,8 +278,8 @@ def _elements(given: RequestInput, datatype: str, binary: bytes) -> list[Any]:
 
 
 def _flat(data: list[Any], shape: Sequence[int]) -> list[Any]:
-    """The elements of data that is flat, or nested as its shape is."""
-    if not any(isinstance(row, list) for row in data):
+    """The elements of data that is flat, or nested as its shape is. Long data costs no look at each of its elements."""
+    if not (data and isinstance(data[0], list)):
         return data
     if len(shape) != 2 or not all(isinstance(row, list) and len(row) == shape[1] for row in data):
         refuse(f"data must be flat, or nested as its shape {list(shape)} is")

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import Query
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError, WithJsonSchema
+from pydantic import BaseModel, WithJsonSchema
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors, validation
-from app.errors import MOST_FAULTS, ProblemError, invalid
+from app.bodies import Bodies, Headers, headers_of
+from app.errors import MOST_FAULTS, ProblemError
 from app.headers import ANSWER
 from app.measures import Traffic
 from app.middleware import HEADER, STATUS, WHOLE, RequestMiddleware, only_by_send, route_of
@@ -38,7 +38,9 @@ HEAD = b"".join(b"%b: %b\r\n" % header for header in HEADERS) + b"content-length
 
 TIMEOUT = b"x-timeout-ms"
 MOST_DIGITS = 12
-Headers = Mapping[bytes, bytes]
+MOST_PARAMETERS = 100
+"""How many parameters a query may hold, so that a long one holds nobody up."""
+
 Version = Annotated[
     str | None,
     Query(description="The model's version; without it, the one that answers by default"),
@@ -50,7 +52,7 @@ TIMEOUT_DESCRIBED = {
     "name": "X-Timeout-Ms",
     "in": "header",
     "description": "Milliseconds that the request may take; it can only shorten what the service grants",
-    "schema": {"type": "integer", "minimum": 0, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
+    "schema": {"type": "integer", "minimum": 1, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
 }
 """The header as the OpenAPI document has it, for a route that calls `seconds_granted`."""
 
@@ -61,12 +63,14 @@ class Limits:
 
     body_bytes  the most that its body may hold
     seconds     how long it may take; the header X-Timeout-Ms may shorten that
-    admit       called first of all; raises `QueueFull` to turn the request away
+    admit       called first of all, with the version that is asked for; raises what turns the request away
+    bodies      reads its body
     """
 
     body_bytes: int
     seconds: float
-    admit: Callable[[], None]
+    admit: Callable[[str | None], None]
+    bodies: Bodies
 
 
 class JsonRoute(APIRoute):
@@ -93,10 +97,18 @@ class Shortcut:
 
     FastAPI's own layers (telemetry, a stack for each dependency, an error page, matching one route after another) take
     as long as all the rest of such a request, and a JSON route has no use for them.
+
+    Where a proxy serves the API under a prefix, `root_path`, nothing behind this sees it: guards and routes compare the
+    same path, whether the proxy takes the prefix off or not.
     """
 
     def __init__(
-        self, routes: Iterable[BaseRoute], otherwise: ASGIApp, traffic: Traffic, guards: Sequence[Middleware] = ()
+        self,
+        routes: Iterable[BaseRoute],
+        otherwise: ASGIApp,
+        traffic: Traffic,
+        guards: Sequence[Middleware] = (),
+        root_path: str = "",
     ):
         self._routes = {
             (method, route.path): RequestMiddleware(guarded(route.app, guards), traffic, route.path)
@@ -106,10 +118,16 @@ class Shortcut:
         }
         self._is_guarded = bool(guards)
         self._otherwise = otherwise
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = scope["type"] == "http" and self._routes.get((scope["method"], scope["path"]))
-        if self._is_guarded or not known:
+        if scope["type"] != "http":
+            await self._otherwise(scope, receive, send)
+            return
+        if root_path := self._root_path or scope.get("root_path", ""):
+            take_off(root_path, scope)
+        known = self._routes.get((scope["method"], scope["path"]))
+        if self._is_guarded or known is None:
             only_by_send(scope)
         await (known or self._otherwise)(scope, receive, send)
 
@@ -119,20 +137,29 @@ class Shortcut:
         return path if (scope["method"], path) in self._routes else route_of(scope)
 
 
+def take_off(root_path: str, scope: Scope) -> None:
+    """Have a request's path begin after `root_path`, where it begins with that."""
+    rest = scope["path"].removeprefix(root_path)
+    if rest.startswith("/") or not rest:
+        scope["path"] = rest or "/"
+    scope["root_path"] = ""
+
+
 def _application(endpoint: Callable[..., Any], limits: Limits) -> ASGIApp:
     """An endpoint as ASGI."""
     request_schema, response_schema = _signature(endpoint)
     to_json = response_schema.__pydantic_serializer__.to_json
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        headers = headers_of(scope)
         try:
-            limits.admit()
+            version = _version(scope["query_string"]) if scope["query_string"] else None
+            limits.admit(version)
             require_json(headers)
             deadline.set(asyncio.get_running_loop().time() + seconds_granted(headers, limits.seconds))
-            body = await read_body(headers, receive, limits.body_bytes)
-            version = _version(scope["query_string"]) if scope["query_string"] else None
-            content = to_json(await endpoint(validate(request_schema, body), version))
+            # The bytes have no name here: they go once they are read as JSON, and not when the answer is there.
+            body = validate(request_schema, await limits.bodies.read(headers, receive, limits.body_bytes))
+            content = to_json(await endpoint(body, version))
         except errors.ANSWERED as error:
             await errors.response(scope, error)(scope, receive, send)
             return
@@ -156,7 +183,15 @@ def _signature(endpoint: Callable[..., Any]) -> tuple[type[BaseModel], type[Base
 
 
 def _version(query: bytes) -> str | None:
-    return parse_qs(query.decode("latin-1"), keep_blank_values=True).get("version", [None])[-1]
+    """The version that a query asks for. Raises 400 where it asks for two; what else it holds is others' business."""
+    try:
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise ProblemError(400, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer.") from None
+    versions = given.get("version", [None])
+    if len(versions) > 1:
+        raise ProblemError(400, "The query parameter version is given twice; send it once.")
+    return versions[0]
 
 
 def require_json(headers: Headers) -> None:
@@ -173,47 +208,19 @@ def _is_json(content_type: str) -> bool:
 
 
 def seconds_granted(headers: Headers, most: float) -> float:
-    """How long the request may take: `most`, or less where the client says so. Raises 400 for what is no number."""
+    """How long the request may take: `most`, or less where the client says so. Raises 400 for what is no such time."""
     given = headers.get(TIMEOUT)
     if given is None:
         return most
-    if not given.isdigit() or len(given) > MOST_DIGITS:
-        raise ProblemError(
-            400, f"The header X-Timeout-Ms is {clipped(given.decode('latin-1'), 60)}; send a number of milliseconds."
-        )
+    if not given.isdigit() or len(given) > MOST_DIGITS or not int(given):
+        fault = clipped(given.decode("latin-1"), 60)
+        raise ProblemError(400, f"The header X-Timeout-Ms is {fault}; send a whole number of milliseconds, at least 1.")
     return min(most, int(given) / 1_000)
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises 413 as soon as it is known to be larger than `limit`, whatever it was said to be."""
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _too_large(limit: int) -> ProblemError:
-    return ProblemError(413, f"The body is larger than {limit} bytes, which is the most that this route takes.")
-
-
 def validate(schema: type[BaseModel], body: bytes) -> BaseModel:
-    """The body as the schema has it. Raises 422 that says what is wrong and where."""
-    try:
-        value = schema.model_validate_json(body)
-    except ValidationError as error:
-        faults = validation.faults(error, schema, body, MOST_FAULTS)
-        raise invalid(faults, error.error_count()) from None
-    if fault := validation.repeated_field(schema, body):
-        raise invalid([fault])
+    """The body as the schema has it. Raises `Invalid`."""
+    value = validation.parse(schema, body, MOST_FAULTS)
+    if body.count(b":") > len(schema.model_fields):  # no other body can give a field twice
+        validation.check_fields(body)
     return value

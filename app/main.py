@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -12,7 +11,8 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import docs, errors, registry, runtime, security
+from app import docs, errors, runtime, security
+from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
 from app.keys import KeyFile
@@ -25,8 +25,9 @@ from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
-from app.settings import Settings, WrongSetting, load
-from app.workers import Workers
+from app.settings import Settings, WrongSetting, load, variable
+from app.trial import Terms, Trial
+from app.workers import Board, Workers
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -35,18 +36,22 @@ VERSION = "1.0.0"
 TITLE = "Sequences to service"
 DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
 KINDS = {"addition": "addition", "reversal": "reversal"}
-"""The models that the routes need, each with the kind of problem that it must be trained on."""
+"""The models that have routes of their own, each with the kind of problem that it must be trained on."""
 
 PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
 """What the Open Inference Protocol calls each runtime."""
 
 
 def create_app(
-    settings: Settings | None = None, models: Mapping[str, Model] | None = None, workers_dir: Path | None = None
+    settings: Settings | None = None,
+    models: Mapping[str, Model] | None = None,
+    *,
+    board: Board | None = None,
+    place: int = 0,
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
-    `workers_dir` is the folder by which several workers keep in touch. Raises `WrongSetting`, `RuntimeMissing` or
+    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting`, `RuntimeMissing` or
     `BundleError`.
     """
     settings = settings or load()
@@ -55,7 +60,7 @@ def create_app(
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings)
     if models is None:
-        repository.start(KINDS)
+        repository.start(settings.required_models)
     else:
         for model in models.values():
             repository.put(model)
@@ -66,7 +71,7 @@ def create_app(
     def measures() -> list[Family]:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
-    workers = Workers(workers_dir, repository, measures)
+    workers = Workers(measures, board, place)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -83,7 +88,8 @@ def create_app(
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
-        routes=[*_routes(settings, repository, lifecycle, workers), *(docs.routes(TITLE) if settings.docs else ())],
+        routes=_routes(settings, repository, lifecycle, workers),
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         lifespan=lifespan,
         middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *guards],
         exception_handlers=errors.handlers(),
@@ -94,6 +100,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.guards = guards
+    app.state.root_path = settings.root_path
     app.state.tracing = tracing
     app.asks_for_keys = keys is not None
     app.state.lifecycle = lifecycle
@@ -118,20 +125,14 @@ def _tracing() -> Tracing:
 def _repository(settings: Settings) -> Repository:
     """Where models come from, and how they are put to work."""
 
-    def load_model(directory: Path) -> Model:
-        loader = runtime.loader(settings.runtime)
-        return registry.load_model(
-            directory,
-            loader,
-            kind=KINDS.get(directory.parent.name),
-            batch_size=settings.max_batch_size,
-            prove=settings.prove,
-        )
-
+    runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
+    terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
     return Repository(
         settings.models_dir,
-        load_model,
+        Trial(terms),
+        terms.load,
         lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
+        names=KINDS,
         pinned=settings.versions,
         canaries=settings.canaries,
     )
@@ -141,30 +142,50 @@ class _API(docs.DocumentedAPI):
     """The service as FastAPI has it, but for the way that its busiest routes are reached."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        shortcut = Shortcut(self.routes, super().build_middleware_stack(), self.state.traffic, self.state.guards)
+        stack, state = super().build_middleware_stack(), self.state
+        shortcut = Shortcut(self.routes, stack, state.traffic, state.guards, state.root_path)
         tracing: Tracing | None = self.state.tracing
         return shortcut if tracing is None else tracing.traced(shortcut, shortcut.route_of)
 
 
 def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: Workers) -> list[BaseRoute]:
     """Every route, in one flat list: a router that is included is matched anew for each request."""
+    bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
     routers: Iterable[APIRouter] = [
-        *addition.routers(repository["addition"], *_limits(settings, repository["addition"])),
-        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"])),
+        *addition.routers(repository["addition"], *_limits(settings, repository["addition"], bodies)),
+        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"], bodies)),
         models.router(repository),
-        health.router(lifecycle, repository, KINDS),
+        health.router(lifecycle, repository),
         *([metrics.router(workers)] if settings.metrics else []),
-        inference.server_router(lifecycle, repository, KINDS, VERSION),
+        inference.server_router(lifecycle, repository, VERSION),
         inference.models_router(repository, PLATFORMS[settings.runtime]),
-        inference.infer_router(repository, settings.max_batch_body_bytes, settings.deadline_s),
-        inference.repository_router(repository, settings.max_body_bytes, workers.order),
+        inference.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
+        inference.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
     ]
-    return [route for router in routers for route in router.routes]
+    routes = [route for router in routers for route in router.routes]
+    docs.finish(routes)
+    links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
+    if settings.docs:
+        routes += docs.routes(TITLE)
+        links = ["docs", "openapi.json", *links]
+    prefix = settings.root_path
+    if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
+        raise WrongSetting(f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; choose another")
+    return [*routes, docs.home(TITLE, prefix, links)]
 
 
-def _limits(settings: Settings, served: Served) -> tuple[Limits, Limits]:
+def _why_unchangeable(settings: Settings) -> str:
+    """Why clients may not load and unload models; nothing if they may."""
+    if not settings.model_control:
+        return f"Loading and unloading is off; {variable('model_control')}=true turns it on."
+    if settings.workers > 1:
+        return "Several workers serve here, and a request reaches only one; change the models directory instead."
+    return ""
+
+
+def _limits(settings: Settings, served: Served, bodies: Bodies) -> tuple[Limits, Limits]:
     """What is granted to single requests, and to batches."""
     return (
-        Limits(settings.max_body_bytes, settings.deadline_s, served.admit),
-        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit),
+        Limits(settings.max_body_bytes, settings.deadline_s, served.admit, bodies),
+        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit, bodies),
     )

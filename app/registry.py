@@ -1,13 +1,12 @@
-"""Models: finds their bundles, trusts none unchecked, and runs them.
+"""Models: reads their bundles, trusts none unchecked, and runs them.
 
-Knows nothing of HTTP or batching. Versions are integers, compared as numbers. A bundle that is missing, altered or not
-what it says raises `BundleError`.
+Knows nothing of HTTP or batching. A bundle that is missing, altered or not what it says raises `BundleError`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,6 @@ from seq2seq.vocabulary import Symbols
 logger = logging.getLogger("app")
 
 CONFIDENCE_DECIMALS = 6
-MOST_DIGITS = 9
 
 
 class Prediction(NamedTuple):
@@ -92,30 +90,6 @@ class Model:
             self.network.greedy(self.problem.sample_sources(np.random.default_rng(0), n))
 
 
-def models(models_dir: Path) -> dict[str, Path]:
-    """The folder of each model."""
-    return {path.name: path for path in sorted(_visible_folders(models_dir))}
-
-
-def versions(directory: Path) -> dict[int, Path]:
-    """The folder of each version of a model."""
-    return {int(path.name): path for path in _visible_folders(directory) if is_version(path.name)}
-
-
-def choose(directory: Path, versions: Collection[int], wanted: int | None) -> int:
-    """The newest version, or the one that is wanted, which must be there."""
-    if not versions:
-        raise BundleError(directory, "holds no version; versions are folders named 1, 2, 3 and so on")
-    if wanted is not None and wanted not in versions:
-        raise BundleError(directory / str(wanted), f"is missing; there is {', '.join(map(str, sorted(versions)))}")
-    return max(versions) if wanted is None else wanted
-
-
-def is_version(name: str) -> bool:
-    """Whether a name is that of a version: 1, 2, 3 and so on."""
-    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MOST_DIGITS
-
-
 def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int, prove: bool = False) -> Model:
     """Read a bundle, check it in full, load its network and warm it up.
 
@@ -154,11 +128,3 @@ def _check_kind(path: Path, manifest: Manifest, kind: str | None) -> None:
         raise BundleError(
             path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"
         )
-
-
-def _visible_folders(directory: Path) -> Iterator[Path]:
-    try:
-        entries = list(directory.iterdir())
-    except OSError as error:
-        raise BundleError(directory, f"cannot be listed: {error.strerror}") from error
-    return (path for path in entries if path.is_dir() and not path.name.startswith("."))

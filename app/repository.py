@@ -2,10 +2,11 @@
 
     models/<name>/1/, models/<name>/2/, …
 
-The newest version of a model answers, or the one that a setting pins; every other can be asked for by its number. A
-version that is dropped in is read, verified and warmed on a thread beside those that serve, and only then takes over;
-one that cannot be is refused, logged and counted, and looked at again once its files have changed. What an older
-version has taken on, it answers. Knows nothing of HTTP.
+The newest sound version of a model answers, or the one that a setting pins; every other can be asked for by its number.
+One rule holds at the start, at each look, and for each order to load: what is sound is served, what is not is noted
+with its reason, and no folder stands in another's way. A new version is tried in a process of its own, then loaded on a
+thread beside those that serve, and only then takes over. What an older version has taken on, it answers. Knows nothing
+of HTTP.
 """
 
 from __future__ import annotations
@@ -14,22 +15,28 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from app import registry
 from app.measures import ModelMeasures
+from app.model_folders import Found, State, Version, is_version, last_change_s, look
 from app.predictor import Predictor
-from app.registry import Model
+from app.registry import Answer, Model, ModelReference
 from app.settings import Canary
-from seq2seq.bundle import MANIFEST, BundleError
+from app.trial import Outcome
+from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable
+from seq2seq.vocabulary import Symbols
 
-State = tuple[tuple[str, int, int], ...]
-"""Names, sizes and times of a folder's files: whether it has changed."""
+STILL_S = 2.0
+"""How long a folder must not have changed before it is refused. Until then somebody may be copying it."""
+
+LOOK_S = 2.0
+"""How long the index waits for the disk. Then it shows what the last look found."""
 
 ABSOLUTE_PATH = re.compile(r"(?<![^\s'\"(\[:=])/(?:[^\s/]+/)*(?=[^\s/])")
 """The folders of an absolute path, wherever one stands in a message."""
@@ -38,13 +45,13 @@ logger = logging.getLogger("app")
 
 
 class UnknownModel(KeyError):
-    """A model was asked for that there is not. The message says which there are."""
+    """There is no such model. The message says which there are."""
 
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
 class UnknownVersion(Exception):
-    """A version was asked for that is not served. The message says which are."""
+    """This version is not served. The message says which are."""
 
 
 class NotLoaded(Exception):
@@ -52,15 +59,16 @@ class NotLoaded(Exception):
 
 
 class Entry(NamedTuple):
-    """A version that there is, and why it is not served; nothing where it is."""
+    """A version, or a folder that is none; whether it is served, and what is to be said of it."""
 
     name: str
-    version: int
+    version: str
+    is_served: bool
     reason: str
 
 
 class Served:
-    """The versions of one model that are served, all of the same problem."""
+    """The versions of one model that are served, all of the same problem; none until one is loaded."""
 
     def __init__(self, name: str, canary: Canary | None = None):
         self.name = name
@@ -77,61 +85,102 @@ class Served:
         self.default = default
         self._answers = None if default is None else predictors[default]
 
+    def parse(self, value: object) -> Symbols:
+        """A request's value → its symbols. Raises `RuleBroken`, or `NotLoaded`."""
+        return self._any().model.problem.parse(value)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What `parse` accepts, as JSON Schema; anything while nothing is loaded."""
+        return {} if self._answers is None else self._answers.model.problem.schema
+
+    @property
+    def examples(self) -> list[Answer]:
+        """What the model is known to answer; nothing while nothing is loaded."""
+        return [] if self._answers is None else self._answers.model.examples
+
+    @property
+    def reference(self) -> ModelReference:
+        """The version that answers by default; 0 while nothing is loaded."""
+        return ModelReference(self.name, str(self.default or 0))
+
     def pick(self, version: str | None = None) -> Predictor:
         """Who answers: the version that is asked for, or the one for all who ask for none.
 
         Raises `UnknownVersion` or `NotLoaded`.
         """
-        if self._answers is None:
-            raise NotLoaded(f"No version of {self.name} is loaded.")
+        answers = self._any()
         if version is not None:
             return self._by_number(version)
         if self._canary is not None and self._random.random() < self._canary.share:
-            return self.predictors.get(self._canary.version, self._answers)
+            return self.predictors.get(self._canary.version, answers)
+        return answers
+
+    def _any(self) -> Predictor:
+        if self._answers is None:
+            raise NotLoaded(f"No version of {self.name} is loaded.")
         return self._answers
 
     def _by_number(self, version: str) -> Predictor:
-        number = int(version) if registry.is_version(version) else 0
+        number = int(version) if is_version(version) else 0
         if number not in self.predictors:
             known = ", ".join(map(str, sorted(self.predictors)))
             raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
         return self.predictors[number]
 
-    def admit(self) -> None:
-        """Raise `QueueFull` while as many requests wait for one of the versions as may."""
-        for predictor in self.predictors.values():
-            predictor.admit()
+    def admit(self, version: str | None = None) -> None:
+        """Raise `QueueFull` while the queue of the version that is asked for is full, and what `pick` does."""
+        self.pick(version).admit()
+
+
+class Trial(Protocol):
+    """Tries versions before they are loaded, and can be told to stop."""
+
+    def __call__(self, paths: Sequence[Path]) -> list[Outcome]: ...
+
+    def end(self) -> None: ...
 
 
 class Repository(Mapping[str, Served]):
     """Every model under a directory.
 
+    trial   tries versions where they can do no harm
     load    reads a version's folder, checks it in full and warms it up, or raises `BundleError`
     serve   puts a loaded model behind a queue, which keeps these measures
-    pinned  versions that answer instead of the newest
+    names   models that are there even while no version of theirs is
+    pinned  versions that answer instead of the newest, and are not replaced by another
     """
 
     def __init__(
         self,
         models_dir: Path,
+        trial: Trial,
         load: Callable[[Path], Model],
         serve: Callable[[Model, ModelMeasures], Predictor],
         *,
+        names: Collection[str] = (),
         pinned: Mapping[str, int] | None = None,
         canaries: Mapping[str, Canary] | None = None,
+        still_s: float = STILL_S,
     ):
         self.models_dir = models_dir
+        self._names = (models_dir.resolve(), models_dir.absolute(), models_dir)
         self.loaded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self._trial = trial
         self._load = load
         self._serve = serve
         self._pinned = pinned or {}
         self._canaries = canaries or {}
-        self._served: dict[str, Served] = {}
-        self._unloaded: set[Path] = set()
-        self._refusals: dict[Path, str] = {}
-        self._states: dict[Path, State] = {}  # of folders that were looked at, whatever came of it
+        self._served = {name: Served(name, self._canaries.get(name)) for name in names}
+        self._unloaded: set[str] = set()
+        self._still_s = still_s
+        self._found = Found([], {})
+        self._since: dict[Path, tuple[State, float]] = {}  # each version's state, and since when it is the same
+        self._done: dict[Path, State] = {}  # the states in which versions were loaded, or refused for good
+        self._reasons: dict[Path, str] = {}  # why folders are not served, or not as they are now
         self._changing = asyncio.Lock()
+        self._looking: asyncio.Task[Found] | None = None
 
     def __getitem__(self, name: str) -> Served:
         try:
@@ -146,101 +195,89 @@ class Repository(Mapping[str, Served]):
     def __len__(self) -> int:
         return len(self._served)
 
-    def start(self, required: Collection[str]) -> None:
-        """Load all there is.
+    @property
+    def is_loaded(self) -> bool:
+        """Whether any model was loaded. It stays true after an order to unload it."""
+        return bool(self.loaded)
 
-        Raises `BundleError` where one that is `required` is missing, or a version that is to answer is refused; other
-        versions may be.
-        """
-        models = registry.models(self.models_dir)
-        for name in sorted({*required, *self._pinned} - set(models)):
-            raise BundleError(self.models_dir / name, "is missing; every model that is asked for must be there")
-        versions = {name: registry.versions(directory) for name, directory in models.items()}
-        chosen = {
-            name: registry.choose(directory, versions[name], self._pinned.get(name))
-            for name, directory in models.items()
-        }
-        for name, answers in chosen.items():
-            self.put(self._load_noted(versions[name][answers]))
-            for version in sorted(versions[name].keys() - {answers}):
-                try:
-                    self.put(self._load_noted(versions[name][version]))
-                except BundleError as error:
-                    self._note_refusal(versions[name][version], error)
+    # Loading ----------------------------------------------------------------------------------------------
 
-    def put(self, model: Model) -> None:
-        """Serve a loaded model from now on. Raises `BundleError` where its problem is not that of other versions."""
-        name, version = model.manifest.name, int(model.manifest.version)
-        served = self._served.get(name) or Served(name, self._canaries.get(name))
-        path = self.models_dir / name / str(version)
-        for number, other in served.predictors.items():
-            if other.model.problem.spec() != model.problem.spec():
-                raise BundleError(
-                    path / MANIFEST,
-                    f"problem is not that of version {number}, which is served; start the service anew for another",
-                )
-        measures = served.measures.setdefault(version, ModelMeasures())
-        predictors = {**served.predictors, version: self._serve(model, measures)}
-        pinned = self._pinned.get(name)
-        served.hold(predictors, pinned if pinned in predictors else max(predictors))
-        self._served[name] = served
-        self._unloaded.discard(path)
-        self._refusals.pop(path, None)
-        self.loaded[name] += 1
-        logger.info("loaded %s version %d; version %d answers", name, version, served.default)
+    def start(self, required: Collection[str] = ()) -> None:
+        """Load all there is. Raises `BundleError` if a model that is `required` or pinned cannot be served."""
+        found = look(self.models_dir)
+        if self.models_dir in found.faults:
+            raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
+        failures: dict[Version, BundleError] = {}
+        versions = sorted(found.versions, key=self._rank, reverse=True)
+        for version, outcome in zip(versions, self._trial([version.path for version in versions]), strict=True):
+            try:
+                self.put(self._load_tried(version.path, outcome))
+                self._done[version.path] = version.state
+            except BundleError as error:
+                failures[version] = error
+        for name in sorted({*required, *self._pinned}):
+            self._require(name, found, failures)
+        self._note(found)
+        for version, failure in failures.items():
+            self._note_failure(version, failure)
+        for name in sorted(set(self._canaries) - set(self._served)):
+            logger.warning("a setting gives %s a canary, but there is no such model", name)
 
     async def refresh(self) -> None:
-        """Load the versions that were dropped in, or changed after they had been refused."""
+        """Look at the directory, load what is new or has changed, and let go of what was removed."""
         async with self._changing:
-            for name, version, path in list(self._found()):
-                if (
-                    not self._has(name, version)
-                    and path not in self._unloaded
-                    and self._states.get(path) != _state(path)
-                ):
+            found = await self._look()
+            for version in found.versions:
+                if version.name not in self._unloaded and self._done.get(version.path) != version.state:
                     with contextlib.suppress(BundleError):
-                        await self._load_beside(path)
+                        await self._load_beside(version)
+            self._let_go(found)
 
     async def load(self, name: str) -> None:
-        """Load what there is of a model and is new, changed or was unloaded.
+        """Load all that lies there of a model, whatever was found before.
 
-        Raises `BundleError` where something is refused, and what is served is served on; `UnknownModel` where there is
+        Raises `BundleError` if something is refused, and what is served is served on; `UnknownModel` if there is
         nothing.
         """
         async with self._changing:
-            found = [(version, path) for each, version, path in self._found() if each == name]
-            if not found:
+            found = await self._look()
+            if self.models_dir in found.faults:
+                raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
+            versions = [version for version in found.versions if version.name == name]
+            if not versions:
                 raise UnknownModel(f"There is no model {name:.60} to load.")
+            self._unloaded.discard(name)
             failure = None
-            for version, path in found:
-                if path in self._unloaded or self._states.get(path) != _state(path) or not self._has(name, version):
-                    try:
-                        await self._load_beside(path)
-                    except BundleError as error:
-                        failure = error
+            for version in versions:
+                try:
+                    await self._load_beside(version)
+                except BundleError as error:
+                    failure = error
             if failure:
                 raise failure
 
     async def unload(self, name: str) -> None:
         """Serve a model no more, until it is loaded again. Raises `UnknownModel`."""
         async with self._changing:
-            served = self[name]
-            self._unloaded |= {self.models_dir / name / str(version) for version in served.predictors}
-            served.hold({}, None)
+            self[name].hold({}, None)
+            self._unloaded.add(name)
             logger.info("unloaded %s", name)
 
-    def index(self) -> list[Entry]:
-        """Every version that is served, or that lies under the directory and might be. Raises `BundleError`."""
-        found = {(name, version): self._why_not(path) for name, version, path in self._found()}
-        served = {(name, version): "" for name, served in self.items() for version in served.predictors}
-        return [Entry(name, version, reason) for (name, version), reason in sorted((found | served).items())]
-
-    def explain(self, error: Exception) -> str:
-        """What was wrong, in words that are fit for clients: no folder is named but those under the directory."""
-        message = str(error)
-        for directory in (self.models_dir.resolve(), self.models_dir.absolute(), self.models_dir):
-            message = message.replace(f"{directory}/", "")
-        return ABSOLUTE_PATH.sub("", message)
+    def put(self, model: Model) -> None:
+        """Serve a loaded model from now on. Raises `BundleError` if its problem is not that of other versions."""
+        name, number = model.manifest.name, int(model.manifest.version)
+        served = self._served.get(name) or Served(name, self._canaries.get(name))
+        for other_number, other in served.predictors.items():
+            if other.model.problem.spec() != model.problem.spec():
+                raise BundleError(
+                    self.models_dir / name / str(number) / MANIFEST,
+                    f"problem is not that of version {other_number}, which is served; restart the service to change it",
+                )
+        measures = served.measures.setdefault(number, ModelMeasures())
+        self._hold(served, {**served.predictors, number: self._serve(model, measures)})
+        self._served[name] = served
+        self.loaded[name] += 1
+        logger.info("loaded %s version %d; version %s answers", name, number, served.default)
 
     @asynccontextmanager
     async def watching(self, seconds: float) -> AsyncIterator[None]:
@@ -249,6 +286,7 @@ class Repository(Mapping[str, Served]):
         try:
             yield
         finally:
+            self._trial.end()
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -261,36 +299,152 @@ class Repository(Mapping[str, Served]):
             except Exception:  # whatever it is, what is served is served on
                 logger.exception("cannot look for new versions under %s", self.models_dir)
 
-    def _has(self, name: str, version: int) -> bool:
-        return name in self._served and version in self._served[name].predictors
-
-    def _found(self) -> Iterator[tuple[str, int, Path]]:
-        for name, directory in registry.models(self.models_dir).items():
-            for version, path in sorted(registry.versions(directory).items()):
-                yield name, version, path
-
-    async def _load_beside(self, path: Path) -> None:
+    async def _load_beside(self, version: Version) -> None:
+        """Load a version while others serve. Raises `BundleError`."""
         try:
-            self.put(await asyncio.to_thread(self._load_noted, path))
+            (outcome,) = await asyncio.to_thread(self._trial, [version.path])
+            self.put(await asyncio.to_thread(self._load_tried, version.path, outcome))
         except BundleError as error:
-            self._note_refusal(path, error)
+            self._note_failure(version, error)
             raise
+        self._reasons.pop(version.path, None)
+        self._done[version.path] = version.state
 
-    def _load_noted(self, path: Path) -> Model:
-        self._states[path] = _state(path)
-        return self._load(path)
+    def _load_tried(self, path: Path, outcome: Outcome) -> Model:
+        """Load a version after its trial. Raises `BundleError`."""
+        if outcome.reason:
+            kind = BundleUnreadable if outcome.is_unreadable else BundleError
+            raise kind(Path(outcome.path or path), outcome.reason)
+        try:
+            model = self._load(path)
+        except BundleError:
+            raise
+        except Exception as error:  # what passed its trial fails here for a want of files or memory
+            raise BundleUnreadable(path, f"cannot be loaded now: {error!r}") from error
+        if model.manifest.seal != outcome.seal:
+            raise BundleUnreadable(path / MANIFEST, "has changed since its trial")
+        return model
 
-    def _note_refusal(self, path: Path, error: BundleError) -> None:
-        self.refused[path.parent.name] += 1
-        self._refusals[path] = self.explain(error)
-        logger.error("refused %s", error)
+    def _hold(self, served: Served, predictors: dict[int, Predictor]) -> None:
+        newest = max(predictors, default=None)
+        wanted = self._pinned.get(served.name, newest)
+        served.hold(predictors, wanted if wanted in predictors else None)
 
-    def _why_not(self, path: Path) -> str:
-        return "was unloaded" if path in self._unloaded else self._refusals.get(path, "is not loaded yet")
+    def _rank(self, version: Version) -> tuple[bool, int]:
+        """Which version is loaded first; every other must be of the same problem."""
+        return self._pinned.get(version.name) == version.number, version.number
 
+    def _require(self, name: str, found: Found, failures: Mapping[Version, BundleError]) -> None:
+        """Raise `BundleError` unless a model answers, in the version that is pinned if one is."""
+        pinned = self._pinned.get(name)
+        if name in self._served and self._served[name].default is not None:
+            return
+        for version, failure in failures.items():
+            if version.name == name and pinned in (None, version.number):
+                raise failure
+        path = self.models_dir / name
+        if there := sorted(version.number for version in found.versions if version.name == name):
+            raise BundleError(path / str(pinned), f"is missing; there is {', '.join(map(str, there))}")
+        raise BundleError(path, found.faults.get(path, "is missing; a setting asks for this model"))
 
-def _state(directory: Path) -> State:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    with contextlib.suppress(OSError):  # gone meanwhile, which the next look will see
-        return tuple((path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
-    return ()
+    # Noting -----------------------------------------------------------------------------------------------
+
+    async def _look(self) -> Found:
+        """What lies there now. Looks that are wanted at the same time are one."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(look, self.models_dir))
+        found = await asyncio.shield(self._looking)
+        self._note(found)
+        return found
+
+    def _note(self, found: Found) -> None:
+        """Remember what was found; report what is wrong, once, and forget what is gone."""
+        self._found = found
+        for path, fault in found.faults.items():
+            self._refuse(BundleError(path, fault))
+        if self.models_dir in found.faults:
+            return
+        now = time.monotonic()
+        self._since = {
+            version.path: before
+            if (before := self._since.get(version.path)) and before[0] == version.state
+            else (version.state, now)
+            for version in found.versions
+        }
+        self._reasons = {
+            path: reason for path, reason in self._reasons.items() if path in found.faults or path in self._since
+        }
+        self._done = {path: state for path, state in self._done.items() if path in self._since}
+
+    def _note_failure(self, version: Version, error: BundleError) -> None:
+        """Note why a version was not loaded, unless it may still be being copied."""
+        if not self._is_still(version):
+            self._reasons[version.path] = "is not loaded yet, since its folder is still changing"
+            return
+        self._refuse(error, version.path)
+        if not isinstance(error, BundleUnreadable):
+            self._done[version.path] = version.state
+
+    def _is_still(self, version: Version) -> bool:
+        """Whether a folder has not changed for a while, by its own times or as it was seen."""
+        now = time.monotonic()
+        _, since = self._since.get(version.path, (version.state, now))
+        return now - since >= self._still_s or time.time() - last_change_s(version.state) >= self._still_s
+
+    def _refuse(self, error: BundleError, path: Path | None = None) -> None:
+        """Note why a folder is not served; log and count it if that is news."""
+        path = path or error.path
+        reason = self.explain(error)
+        if self._reasons.get(path) != reason:
+            self._reasons[path] = reason
+            self.refused[self._place(path)[0]] += 1
+            logger.error("refused %s", error)
+
+    def _let_go(self, found: Found) -> None:
+        """Serve no more what was removed, if something that is still there can answer."""
+        there = {(version.name, version.number) for version in found.versions}
+        for name, served in self.items():
+            kept = {number: each for number, each in served.predictors.items() if (name, number) in there}
+            pinned = self._pinned.get(name)
+            if kept and len(kept) < len(served.predictors) and (pinned is None or pinned in kept):
+                removed = ", ".join(str(number) for number in sorted(served.predictors.keys() - kept))
+                self._hold(served, kept)
+                logger.info(
+                    "let go of %s version %s, which was removed; version %s answers", name, removed, served.default
+                )
+
+    async def index(self) -> list[Entry]:
+        """Every version that is served or might be, and every folder that is none."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._look(), LOOK_S)
+        entries = {}
+        for version in self._found.versions:
+            entries[version.name, str(version.number)] = self._reasons.get(version.path, "")
+        for path in self._found.faults:
+            if path != self.models_dir:
+                entries[self._place(path)] = self._reasons[path]
+        for name, served in self.items():
+            for number in served.predictors:
+                entries.setdefault((name, str(number)), "was removed and is served from memory")
+        by_number = sorted(entries.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
+        return [self._entry(name, version, reason) for (name, version), reason in by_number]
+
+    def _entry(self, name: str, version: str, reason: str) -> Entry:
+        is_served = name in self._served and is_version(version) and int(version) in self._served[name].predictors
+        if not is_served and name in self._unloaded:
+            reason = "was unloaded"
+        return Entry(name, version, is_served, reason if is_served or reason else "is not loaded yet")
+
+    def _place(self, path: Path) -> tuple[str, str]:
+        """The names of model and version that a folder would have, in ASCII; empty for none."""
+        parts = [part.encode("ascii", "backslashreplace").decode("ascii") for part in path.parts]
+        parts = parts[len(self.models_dir.parts) :]
+        name, version = [*parts, "", ""][:2]
+        return name, version
+
+    def explain(self, error: Exception) -> str:
+        """What was wrong, in words that are fit for clients: no folder is named but those under the directory."""
+        message = str(error)
+        for directory in self._names:
+            message = message.replace(f"{directory}/", "")
+        return ABSOLUTE_PATH.sub("", message)

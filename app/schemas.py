@@ -6,7 +6,7 @@ A request's fields come from the problem that is served, by `accepted_by`; the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -14,7 +14,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from app.registry import Model, ModelReference
-from seq2seq.problem import Problem, RuleBroken
+from seq2seq.problem import RuleBroken
+from seq2seq.vocabulary import Symbols
 
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
@@ -24,22 +25,31 @@ ModelVersion = Annotated[str, Path(description="The number of one of the model's
 """What stands in a path for a model."""
 
 
-class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str, accepted_by(problem)]
-    """Validates a field by `problem.parse`, whose symbols it becomes, and describes it by `problem.schema`."""
+class Parser(Protocol):
+    """What knows the values that a field may have: a problem, or a model that is trained on one."""
 
-    def __init__(self, problem: Problem):
-        self._problem = problem
+    @property
+    def schema(self) -> dict[str, Any]: ...
+
+    def parse(self, value: object) -> Symbols: ...
+
+
+class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str, accepted_by(problem)]
+    """Validates a field by `parse`, whose symbols it becomes, and describes it by `schema`."""
+
+    def __init__(self, parser: Parser):
+        self._parser = parser
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._problem.parse)
+        return core_schema.no_info_plain_validator_function(self._parser.parse)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return self._problem.schema
+        return self._parser.schema
 
 
-def batch_item(problem: Problem) -> JsonSchemaValue:
-    """An item of a batch: one of any other kind is taken as well, and gets an error of its own."""
-    return {"anyOf": [problem.schema, {"description": "Anything else gets an error of its own in the answer"}]}
+def batch_item(parser: Parser) -> JsonSchemaValue:
+    """An item of a batch. Anything else is taken as well, and gets an error of its own."""
+    return {"anyOf": [parser.schema, {"description": "Anything else gets an error of its own in the answer"}]}
 
 
 class RequestBody(BaseModel):

@@ -42,7 +42,7 @@ NO_KEY = ProblemError(
 )
 WRONG_KEY = ProblemError(
     401,
-    "The API key is none that this service knows; it may have been replaced.",
+    "The API key is unknown; it may have been replaced.",
     headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
 )
 FOREIGN_PAGE = (
@@ -67,7 +67,7 @@ def guards(settings: Settings, keys: KeyFile | None) -> list[Middleware]:
             Middleware(
                 Cors,
                 allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST"),
+                allow_methods=("GET", "HEAD", "POST"),
                 allow_headers=CORS_TAKEN,
                 expose_headers=CORS_SHOWN,
             )
@@ -184,4 +184,4 @@ class _Refusal(Response):
 
 
 def _asks_after_health(scope: Scope) -> bool:
-    return scope["path"].removeprefix(scope.get("root_path", "")) in HEALTH
+    return scope["path"] in HEALTH

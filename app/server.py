@@ -1,8 +1,8 @@
-"""One process that serves until it is told to stop, and then stops without losing a request.
+"""One process that serves until it is told to stop, and then loses no request that it can still answer.
 
-On SIGTERM readiness turns 503 at once while service goes on for a grace, so that whoever sends requests here can
-notice; then no connection is accepted any more, what is in flight finishes, and the process ends with status 0. A
-second signal, or a deadline, ends it at once. Ctrl-C does without the grace.
+SIGTERM turns readiness to 503 and lets the service go on for a grace, so that clients and proxies notice. Then no more
+connections are accepted, requests in flight finish, and the process ends. SIGINT skips the grace. `NOW`, and the end of
+the time for requests in flight, drop the connections. Each way runs the application's clean-up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,14 +24,18 @@ from app.lifecycle import Lifecycle
 from app.logs import log_config
 from app.protocol import http_protocol
 from app.settings import Settings
+from app.signals import NOW
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, NOW)
 ACCEPTORS = 8
-"""How many connections are accepted in a turn of the loop at most.
+"""Most connections that are accepted in one turn of the loop.
 
-libuv accepts one by each listener, and a turn lasts as long as a batch, so that with one listener who comes while the
-service is busy would wait long to be told so.
+libuv accepts one for each listener, and a turn lasts as long as a batch. With one listener, new clients of a busy
+service would wait long to be told so.
 """
+
+CLEAN_UP_S = 1.0
+"""How much of the time for requests in flight is kept for cleaning up, at most half of it."""
 
 logger = logging.getLogger("app")
 
@@ -39,79 +43,109 @@ logger = logging.getLogger("app")
 class Server(uvicorn.Server):
     """uvicorn's server with a lifecycle.
 
-    `on_started` is called once connections are accepted. When `parent`, a pipe, ends, the server stops as on SIGTERM.
+    A stop takes `drain_s` and `stop_s` seconds at most. `on_serving` is called once connections are accepted.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         lifecycle: Lifecycle,
+        *,
         drain_s: float,
-        on_started: Callable[[], None],
-        parent: int | None = None,
+        stop_s: float,
+        on_serving: Callable[[], None],
     ):
         super().__init__(config)
         self._lifecycle = lifecycle
         self._drain_s = drain_s
-        self._on_started = on_started
-        self._parent = parent
-        self._grace: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._in_flight_s = stop_s - min(CLEAN_UP_S, stop_s / 2)
+        self._on_serving = on_serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        if self._parent is not None:
-            self._loop.add_reader(self._parent, self._orphaned, self._parent)
-        self._on_started()
+        self._on_serving()
 
-    def stop(self, grace_s: float) -> None:
-        """Drain for `grace_s` seconds, then stop; asked again, stop at once."""
-        if self._grace is not None:
-            self.should_exit = self.force_exit = True
-            return
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(self._in_flight_s, self._drop_connections)
+        await super().shutdown(sockets)
+
+    def stop(self, number: int) -> None:
+        """Stop as a signal says. The same signal twice changes nothing: service managers signal each process."""
+        if not self._lifecycle.is_draining():
+            logger.info("stopping: no longer ready")
         self._lifecycle.drain()
-        self._grace = asyncio.get_running_loop().call_later(grace_s, self._end_grace)
-        logger.info("stopping: no longer ready, still serving for %g s", grace_s)
-
-    def _orphaned(self, parent: int) -> None:
-        asyncio.get_running_loop().remove_reader(parent)
-        self.stop(self._drain_s)
+        if number == NOW:
+            self._in_flight_s = 0.0
+            self._drop_connections()
+        grace_s = self._drain_s if number == signal.SIGTERM else 0.0
+        asyncio.get_running_loop().call_later(grace_s, self._end_grace)
 
     def _end_grace(self) -> None:
         self.should_exit = True
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._loop is None:
-            self.should_exit = True
-            return
-        self._loop.call_soon_threadsafe(self.stop, self._drain_s if sig == signal.SIGTERM else 0.0)
+    def _drop_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, but that a signal that was obeyed is not raised again: to stop as told is a success."""
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        """As uvicorn's, but a signal that was obeyed is not raised again: to stop as told is a success."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.stop, number)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
 
 
-def serve(
-    settings: Settings,
-    app: FastAPI,
-    listener: socket.socket,
-    *,
-    on_started: Callable[[], None],
-    parent: int | None = None,
-) -> None:
-    """Serve `app` on a socket that is bound, until a signal says to stop."""
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that holds the address for the workers. It never listens, so no client waits on it.
+
+    Raises `OSError` if the port is in use, also by a program that only holds it.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        try:
+            reserved = _bound(socket.socket(family, kind, protocol), address)
+        except OSError:  # perhaps only because of connections that are closed already
+            reserved = _bound(socket.socket(family, kind, protocol), address, socket.SO_REUSEADDR)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: a second service must be refused
+    return reserved
+
+
+def bind_beside(reserved: socket.socket) -> socket.socket:
+    """A worker's own socket on the address that its parent holds. It listens once the worker serves."""
+    listener = socket.socket(reserved.family, reserved.type, reserved.proto)
+    with reserved:  # else a worker would hold the address after its parent's end
+        return _bound(listener, reserved.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+
+
+def _bound(new: socket.socket, address: Any, *options: int) -> socket.socket:
+    try:
+        for option in options:
+            new.setsockopt(socket.SOL_SOCKET, option, 1)
+        new.bind(address)
+    except OSError:
+        new.close()
+        raise
+    return new
+
+
+def serve(settings: Settings, app: FastAPI, listener: socket.socket, *, on_serving: Callable[[], None]) -> None:
+    """Serve `app` on a bound socket until a signal says stop."""
     _allow_many_connections()
     lifecycle: Lifecycle = app.state.lifecycle
     config = _config(settings, app, lifecycle, listener.getsockname()[0])
     listeners = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
-    Server(config, lifecycle, settings.drain_s, on_started, parent).run(sockets=listeners)
+    Server(config, lifecycle, drain_s=settings.drain_s, stop_s=settings.stop_timeout_s, on_serving=on_serving).run(
+        sockets=listeners
+    )
 
 
 def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str) -> uvicorn.Config:
@@ -125,7 +159,6 @@ def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str
         access_log=False,  # the service writes its own
         proxy_headers=settings.access_log or settings.tracing,  # where alone a client's address is shown
         timeout_keep_alive=settings.idle_timeout_s,
-        timeout_graceful_shutdown=settings.stop_timeout_s,
         log_level=settings.log_level,
         log_config=log_config(settings),
     )

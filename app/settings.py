@@ -51,6 +51,12 @@ def _host(value: str) -> str:
     return value.lower()
 
 
+def _root_path(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
+        raise ValueError("a root path starts with a slash and holds letters, digits and .-_~ only, such as /svc")
+    return value.rstrip("/")
+
+
 class Settings(BaseSettings):
     """The service's settings; each is read from the environment by its name in capitals after `APP_`."""
 
@@ -64,8 +70,17 @@ class Settings(BaseSettings):
         default={},
         description='Versions that get a share of the requests, as JSON: {"addition": {"version": 2, "share": 0.1}}',
     )
+    required_models: list[str] = Field(
+        default=[], description='Models without which the service refuses to start, as JSON: ["addition"]'
+    )
     watch_s: NonNegativeFloat = Field(
-        default=5.0, description="Seconds between looks for versions that were dropped in; 0 for never"
+        default=5.0, description="Seconds between looks for versions that were added or removed; 0 for never"
+    )
+    load_timeout_s: PositiveFloat = Field(
+        default=20.0, description="Seconds of processor time in which a version must load and answer its examples"
+    )
+    model_control: bool = Field(
+        default=False, description="Whether clients may load and unload models; with one worker only"
     )
     runtime: Literal["onnx", "tensorflow"] = Field(
         default="onnx", description="What runs the networks: onnx, or tensorflow where it is installed"
@@ -74,11 +89,18 @@ class Settings(BaseSettings):
         default=False, description="Whether to prove each model anew before it is served, which takes seconds"
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+        default="", description="Prefix under which a proxy serves the API, such as /svc; empty for none"
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 for any that is free")
     workers: PositiveInt = Field(default=1, description="Processes that serve, each with its own copy of the models")
     max_batch_size: PositiveInt = Field(default=64, description="Most requests that a network answers in one run")
     max_body_bytes: PositiveInt = Field(default=64 * 1024, description="Largest body of a single request")
     max_batch_body_bytes: PositiveInt = Field(default=1024 * 1024, description="Largest body of a batch request")
+    max_bodies_bytes: PositiveInt = Field(
+        default=32 * 1024 * 1024,
+        description="Limit in bytes of all request bodies that a process has received in part; past it, 503",
+    )
     max_queue: PositiveInt = Field(
         default=4096,
         description="Items that wait for a model, a batch's all counted, past which requests are answered 429",

@@ -1,8 +1,12 @@
-"""Several processes that serve on one port: one that dies is replaced while the others serve on.
+"""Runs the workers: starts them, replaces one that ends, and ends them all in time. Knows no models and no HTTP.
 
-The parent loads nothing, holds what workers listen on, and forks them from itself, so that a new one starts from
-modules that are in memory already and takes the place, and the waiting connections, of the one that died. The first
-worker starts alone: where it cannot, the service refuses to start. Knows nothing of models or HTTP.
+A single worker has a parent too. The parent loads no model and answers no request, so nothing keeps it from obeying
+signals, also as process 1 of a container. It kills a worker that hangs. A worker is a fork of the parent.
+
+`uvicorn.supervisors.Multiprocess` was tried and fails three bars. Its two workers still answered 30 s after their
+parent was killed. With one worker stopped, it had not ended 45 s after SIGTERM (of 22 s), and a second SIGTERM changed
+nothing. A worker that cannot start again stops the whole service, or is started twice a second for ever. It also took
+178 MB where forks take 168 MB.
 """
 
 from __future__ import annotations
@@ -14,182 +18,227 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-RESTART_S = 1.0
-"""How long a worker must have lived for its successor to start at once; a shorter life makes that one wait as long."""
+from app.signals import HANDLED, NOW, STOPPING, Signals
 
-MARGIN_S = 5.0
-"""How much longer than it may take to stop a worker is waited for."""
+NOW_S = 3.0
+"""How long workers may clean up after a second signal."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+STEADY_S = 1.0
+"""A worker that served for a shorter time counts as one that could not start."""
+
+LONGEST_PAUSE_S = 60
+KILL_S = 1.0
+"""How long the system may take to end a killed worker."""
+
+SERVES = b"\0"
 
 logger = logging.getLogger("app")
 
 
-@dataclass(frozen=True)
-class Parent:
-    """What a worker knows of its parent: its place among the workers, counted from 0, a pipe that ends when the
-    parent does, and how to say that it serves.
-    """
+class CannotStart(Exception):
+    """A worker cannot start. The message says why."""
 
+
+class Place(NamedTuple):
+    """A worker's place, counted from 0, and the pipe by which it tells its parent that it serves."""
+
+    number: int
+    report_w: int
+
+    def serves(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone, and this worker ends too
+            os.write(self.report_w, SERVES)
+
+
+Work = Callable[[Place], None]
+"""What a worker does. It ends by itself after SIGTERM (with a grace), SIGINT or `NOW`. Raises `CannotStart`."""
+
+
+@dataclass
+class Worker:
+    """What the parent knows of a worker."""
+
+    pid: int
     place: int
-    alive_r: int
-    started_w: int | None = None
+    report_r: int
+    serves_since: float | None = None
+    reason: str = ""
 
-    def started(self) -> None:
-        """Say that this worker serves."""
-        if self.started_w is not None:
-            os.write(self.started_w, b"\0")
-            os.close(self.started_w)
-
-
-class _Worker(NamedTuple):
-    place: int
-    since: float
-
-
-Work = Callable[[Parent], int]
-"""What a worker does, until it is told to stop by SIGTERM; it gives an exit status."""
+    def was_steady(self) -> bool:
+        return self.serves_since is not None and time.monotonic() - self.serves_since >= STEADY_S
 
 
 class Supervisor:
-    """Keeps `count` workers alive, each a fork that runs `work` and has `stop_s` seconds to stop in.
+    """Keeps `count` workers at work until a signal says stop.
 
-    `on_started` is called once the first one serves, and `on_stopping` once they are to stop.
+    Workers have `drain_s` and `stop_s` seconds to end after SIGTERM, `stop_s` after SIGINT, `NOW_S` after a second
+    signal. The first worker starts alone. Once it serves, `on_serving` is called and the others start.
     """
 
     def __init__(
         self,
+        signals: Signals,
         work: Work,
         count: int,
-        stop_s: float,
         *,
-        on_started: Callable[[], None],
-        on_stopping: Callable[[], None],
+        drain_s: float,
+        stop_s: float,
+        on_serving: Callable[[], None],
     ):
+        self._signals = signals
         self._work = work
-        self._count = count
+        self._drain_s = drain_s
         self._stop_s = stop_s
-        self._on_started = on_started
-        self._on_stopping = on_stopping
-        self._workers: dict[int, _Worker] = {}  # by process id
-        self._stop_signals: list[int] = []
-        self._wake_r, self._wake_w = os.pipe()
-        self._alive_r, self._alive_w = os.pipe()
+        self._on_serving = on_serving
+        self._workers: dict[int, Worker] = {}  # by process id
+        self._failures = [0] * count  # of each place, in a row
+        self._due = {0: 0.0}  # when the next worker of a place starts
+        self._ends: float | None = None  # when workers are killed, once they are told to stop
+        self._has_served = False
+        self._alive_r, self._alive_w = os.pipe()  # nobody writes: a read ends when this process does
 
-    def run(self) -> int:
-        """Start the workers and replace those that die until told to stop. Returns the exit status."""
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
-        gc.freeze()  # memory that workers share with this process until one of them writes to it
-        status = self._start_first()
-        if status is None and not self._stop_signals:
-            logger.info("worker %d started", next(iter(self._workers)))
-            self._on_started()
-            self._keep()
-        self._on_stopping()
-        self._end()
-        return status or 0
+    def run(self) -> None:
+        """Raises `CannotStart` if the first worker cannot start."""
+        gc.collect()
+        gc.freeze()  # workers share this memory until they write to it
+        while self._ends is None or (self._workers and time.monotonic() < self._ends):
+            for place in [place for place, due in self._due.items() if due <= time.monotonic()]:
+                del self._due[place]
+                self._start(place)
+            self._wait()
+        self._kill()
 
-    def _start_first(self) -> int | None:
-        """The exit status of a first worker that did not come to serve; None once it does, or is to stop."""
-        started_r, started_w = os.pipe()
-        pid = self._fork(0, started_w)
-        os.close(started_w)
+    def _wait(self) -> None:
+        """Wait for whatever happens next, and act on it."""
+        moments = [*self._due.values()] if self._ends is None else [self._ends]
+        seconds = max(0.0, min(moments) - time.monotonic()) if moments else None
+        silent = {worker.report_r: worker for worker in self._workers.values() if worker.serves_since is None}
+        numbers, ready = self._signals.wait(seconds, silent)
+        for descriptor in set(ready) & set(silent):
+            self._listen(silent[descriptor])
+        for number in numbers:
+            if number in STOPPING:
+                self._stop(number)
+        self._reap()
+
+    def _start(self, place: int) -> None:
         try:
-            while not self._stop_signals:
-                if started_r in self._wait(None, started_r):
-                    return None if os.read(started_r, 1) else self._reap(pid)
-        finally:
-            os.close(started_r)
-        return None
+            report_r, report_w = os.pipe()
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # or the fork could miss one
+            try:
+                pid = os.fork()
+                if not pid:
+                    self._be_worker(Place(place, report_w))
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+                os.close(report_w)
+        except OSError as error:  # no more processes or descriptors
+            self._note_end(place, f"no process can be started: {error.strerror}", was_steady=False)
+            return
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # both do it, so it is done whoever comes first
+        os.set_blocking(report_r, False)
+        self._workers[pid] = Worker(pid, place, report_r)
 
-    def _keep(self) -> None:
-        """Fork what is missing and wait for whatever happens next, until told to stop."""
-        while not self._stop_signals:
-            dead = self._reap_dead()
-            for pid, lived, status in dead:
-                logger.error("worker %d ended with status %d after %.1f s and is replaced", pid, status, lived)
-            if any(lived < RESTART_S for _, lived, _ in dead):
-                self._wait(RESTART_S)
-            for place in set(range(self._count)) - {worker.place for worker in self._workers.values()}:
-                logger.info("worker %d started", self._fork(place))
-            self._wait(None)
-
-    def _end(self) -> None:
-        """Have every worker stop, and make those stop that do not; a second signal makes them all."""
-        told = 0
-        ends = time.monotonic() + self._stop_s + MARGIN_S
-        while self._workers:
-            while told < len(self._stop_signals):
-                self._tell(self._stop_signals[told])
-                told += 1
-            self._wait(max(0.0, ends - time.monotonic()))
-            if time.monotonic() > ends:
-                self._tell(signal.SIGKILL)
-            self._reap_dead()
-
-    def _fork(self, place: int, started_w: int | None = None) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or one meant for the worker is lost on its way
-        pid = os.fork()
-        if pid:
-            self._workers[pid] = _Worker(place, time.monotonic())
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            return pid
+    def _be_worker(self, place: Place) -> NoReturn:
         status = 1
         try:
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            os.setpgid(0, 0)  # so that Ctrl-C reaches the parent only, which passes it on
-            for descriptor in (self._wake_r, self._wake_w, self._alive_w):
-                os.close(descriptor)
-            gc.unfreeze()
-            status = self._work(Parent(place, self._alive_r, started_w))
-        except KeyboardInterrupt:
+            os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, and a worker is killed with all that it started
+            self._signals.forget()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            os.close(self._alive_w)
+            threading.Thread(target=self._end_with_parent, daemon=True).start()
+            self._work(place)
             status = 0
+        except CannotStart as error:
+            os.write(place.report_w, str(error).encode()[: select.PIPE_BUF])
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
         except BaseException:
             logger.exception("a worker failed")
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(status)
 
-    def _tell(self, number: int) -> None:
+    def _end_with_parent(self) -> None:
+        """In a worker: once the parent is gone, stop as on SIGINT, so that the port is free at once."""
+        os.read(self._alive_r, 1)
+        os.killpg(0, signal.SIGINT)
+        time.sleep(self._stop_s)
+        os.killpg(0, signal.SIGKILL)
+
+    def _listen(self, worker: Worker) -> None:
+        """Read what a worker reports: that it serves, or why it cannot."""
+        with contextlib.suppress(BlockingIOError):
+            report = os.read(worker.report_r, select.PIPE_BUF)
+            if report != SERVES:
+                worker.reason = worker.reason or report.decode("utf-8", "replace")
+                return
+            worker.serves_since = time.monotonic()
+            logger.info("worker %d started", worker.pid)
+            if not self._has_served:
+                self._has_served = True
+                self._on_serving()
+                self._due |= dict.fromkeys(range(1, len(self._failures)), 0.0)
+
+    def _stop(self, number: int) -> None:
+        """Tell all workers to end. A second signal tells them to do so now."""
+        now = time.monotonic()
+        if self._ends is None:
+            self._ends = now + self._stop_s + (self._drain_s if number == signal.SIGTERM else 0.0)
+        else:
+            self._ends = min(self._ends, now + NOW_S)
+            number = NOW
         for pid in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+            os.kill(pid, number)
 
-    def _reap(self, pid: int) -> int:
-        """The exit status of a worker that ended, or is about to."""
-        self._workers.pop(pid, None)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                worker = self._workers.pop(found[0], None)
+                if worker is None:  # process 1 also gets the orphans of others
+                    continue
+                _kill_group(worker.pid)  # what it started
+                self._listen(worker)
+                os.close(worker.report_r)
+                ended = f"worker {worker.pid} ended with status {os.waitstatus_to_exitcode(found[1])}"
+                self._note_end(worker.place, worker.reason or ended, was_steady=worker.was_steady())
 
-    def _reap_dead(self) -> list[tuple[int, float, int]]:
-        """Process id, seconds lived and exit status of each worker that has ended; negative for a signal."""
-        dead = []
-        for pid, worker in list(self._workers.items()):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                del self._workers[pid]
-                dead.append((pid, time.monotonic() - worker.since, os.waitstatus_to_exitcode(status)))
-        return dead
+    def _note_end(self, place: int, reason: str, *, was_steady: bool) -> None:
+        """Let the next worker take the place: at once, or after a pause that doubles with each further failure."""
+        if self._ends is not None:
+            return
+        if not self._has_served:
+            raise CannotStart(reason)
+        self._failures[place] = 0 if was_steady else self._failures[place] + 1
+        pause = pause_after(self._failures[place])
+        self._due[place] = time.monotonic() + pause
+        logger.error("%s; the next worker starts in %d s", reason, pause)
 
-    def _wait(self, seconds: float | None, *descriptors: int) -> list[int]:
-        """Until a signal comes, or one of the descriptors can be read, or for so long. Gives what can be read."""
-        ready, _, _ = select.select([self._wake_r, *descriptors], [], [], seconds)
-        if self._wake_r in ready:
-            os.read(self._wake_r, 4_096)
-        return ready
+    def _kill(self) -> None:
+        """End workers that are still there."""
+        ends = time.monotonic() + KILL_S
+        for worker in self._workers.values():
+            logger.error("worker %d did not stop in time and is killed", worker.pid)
+            _kill_group(worker.pid)
+        while self._workers and (seconds := ends - time.monotonic()) > 0:
+            self._signals.wait(seconds)
+            self._reap()
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
-            self._stop_signals.append(number)
-        os.write(self._wake_w, b"\0")
+
+def pause_after(failures: int) -> int:
+    """Seconds until the next worker starts after so many failures in a row."""
+    return min(2 ** (failures - 2), LONGEST_PAUSE_S) if failures > 1 else 0
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

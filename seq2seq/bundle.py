@@ -16,14 +16,16 @@ the bundle then contradicts itself, or its network errs. A file that the manifes
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -62,6 +64,7 @@ SEAL = ',\n  "seal": "'
 """What stands in a manifest between all that it says and the SHA-256 of that."""
 
 ALTERED = f"was altered; its SHA-256 is not the one in {MANIFEST}"
+NOT_PLAIN = "is a link, a folder or a pipe; a bundle holds plain files"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 PLAIN_PATH = re.compile(rf"{PLAIN_NAME.pattern}(?:/{PLAIN_NAME.pattern}){{0,3}}")
 SHA_256 = re.compile("[0-9a-f]{64}")
@@ -75,8 +78,13 @@ class BundleError(Exception):
 
     def __init__(self, path: Path, message: str):
         printable = "".join(character if character.isprintable() else " " for character in message)
-        super().__init__(f"{path}: {' '.join(printable.split())[:LONGEST_MESSAGE]}")
         self.path = path
+        self.fault = " ".join(printable.split())[:LONGEST_MESSAGE]
+        super().__init__(f"{path}: {self.fault}")
+
+
+class BundleUnreadable(BundleError):
+    """A bundle that the system does not let us read. That says nothing of its content, so it is worth another try."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,10 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that serving needs and all that a reader wants to know; `files` is filled in when the bundle is sealed."""
+    """All that serving needs and all that a reader wants to know.
+
+    `files` is filled in when the bundle is sealed. `seal` is the SHA-256 of all the rest, once it has been read.
+    """
 
     name: str
     version: str
@@ -123,6 +134,7 @@ class Manifest:
     agreement: dict[str, Any]
     golden: tuple[Golden, ...]
     files: dict[str, FileEntry]
+    seal: str = field(default="", compare=False)
 
     def as_data(self) -> dict[str, Any]:
         """The manifest as it stands in the file, vocabularies and lengths written out."""
@@ -351,6 +363,7 @@ class _Reader:
             agreement=self.agreement(self.field(data, "agreement", dict)),
             golden=self.golden(problem, self.field(data, "golden", list)),
             files=files,
+            seal=data["seal"],
         )
         self.keys("the manifest", data, {*manifest.as_data(), "seal"})
         return manifest
@@ -536,14 +549,20 @@ def _same(one: Any, other: Any) -> bool:
 def _opened(path: Path, missing: str) -> Iterator[BufferedReader]:
     """A file of a bundle, opened. Raises `BundleError`; follows no link, and never waits as for a pipe's other end."""
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise BundleError(path, "is a link, a folder or a pipe; a bundle holds plain files")
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_plain) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleError(path, NOT_PLAIN)
             yield file
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(path, missing) from None
     except OSError as error:
-        raise BundleError(path, f"cannot be read: {error.strerror}") from error
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise BundleError(path, NOT_PLAIN) from error
+        raise BundleUnreadable(path, f"cannot be read: {error.strerror}") from error
+
+
+def _open_plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _digest(file: BufferedReader) -> str:

@@ -216,7 +216,7 @@ def _session(path: Path, content: bytes, *, threads: int, level: ort.GraphOptimi
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its own log would show names of nodes as they stand; what fails raises
     options.add_session_config_entry(WEIGHTS_FOLDER, os.devnull)
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

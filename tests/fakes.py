@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.measures import ModelMeasures
 from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Repository
+from app.trial import Outcome, attempt
 from seq2seq import bundle as bundles
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import RepeatVector, States
@@ -100,6 +102,7 @@ def repository(
     *models: Model,
     models_dir: Path = Path("models"),
     serve: Callable[[Model, ModelMeasures], Predictor] = predictor,
+    still_s: float = 0,
     **options: Any,
 ) -> Repository:
     """A repository that serves these models, and loads others as truthful networks."""
@@ -107,10 +110,23 @@ def repository(
     def load_model(directory: Path) -> Model:
         return registry.load_model(directory, load, kind=None, batch_size=4)
 
-    made = Repository(models_dir, load_model, serve, **options)
+    made = Repository(models_dir, Trial(load_model), load_model, serve, still_s=still_s, **options)
     for model in models:
         made.put(model)
     return made
+
+
+class Trial:
+    """A trial in this process."""
+
+    def __init__(self, load_model: Callable[[Path], Model]):
+        self._load_model = load_model
+
+    def __call__(self, paths: Sequence[Path]) -> list[Outcome]:
+        return [attempt(partial(self._load_model, path)) for path in paths]
+
+    def end(self) -> None:
+        pass
 
 
 def load(bundle: Bundle) -> RepeatVector:

@@ -33,6 +33,7 @@ class Service:
     process: subprocess.Popen[str]
     lines: Queue[str] = field(default_factory=Queue)
     port: int = 0
+    reader: threading.Thread | None = None
 
     def await_line(self, pattern: str | re.Pattern[str], seconds: float = START_S) -> re.Match[str]:
         """The next logged line in which the pattern is found; those before it are passed over."""
@@ -62,28 +63,43 @@ class Service:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return {int(pid) for pid in path.read_text().split()}
 
+    def rest(self) -> str:
+        """What is logged and was not awaited, once the process has ended."""
+        assert self.reader is not None
+        self.reader.join(START_S)
+        return "".join(self.lines.queue)
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
         """Send a signal and give the exit status."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
 
-def start(**settings: object) -> Service:
+def start(*, preexec: Any = None, **settings: object) -> Service:
     """Start a service with settings by their names; it is known to listen once `port` is there."""
+    service = launch(preexec=preexec, **settings)
+    service.port = int(service.await_line(SERVING)[1])
+    return service
+
+
+def launch(*before: str, preexec: Any = None, **settings: object) -> Service:
+    """Begin to start a service, by a command that comes before its own; `preexec` runs in the new process first."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     environ |= {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "app"],
+        [*before, sys.executable, "-W", "error", "-m", "app"],
         cwd=ROOT,
         env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
+        preexec_fn=preexec,
     )
     service = Service(process)
-    threading.Thread(target=_keep_lines, args=(service,), daemon=True).start()
-    service.port = int(service.await_line(SERVING)[1])
+    service.reader = threading.Thread(target=_keep_lines, args=(service,), daemon=True)
+    service.reader.start()
     return service
 
 
@@ -95,9 +111,9 @@ def _keep_lines(service: Service) -> None:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[Service]:
+def running(*, preexec: Any = None, **settings: object) -> Iterator[Service]:
     """A service that is gone at the end."""
-    service = start(**settings)
+    service = start(preexec=preexec, **settings)
     try:
         yield service
     finally:

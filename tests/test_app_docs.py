@@ -40,6 +40,18 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert document["info"]["version"] == "1.0.0"
 
 
+def test_operations_are_called_as_clients_would_call_them(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"add", "add_batch", "reverse", "list_models", "describe_model", "infer", "model_metadata"} <= set(names)
+    assert max(map(len, names)) < 20
+
+
+def test_head_is_answered_but_not_described(document: dict[str, Any]) -> None:
+    methods = {method for described in document["paths"].values() for method in described}
+    assert methods == {"get", "post"}
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     defined = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() for name in named}
     assert set(references(document)) == defined

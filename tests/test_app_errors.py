@@ -189,7 +189,7 @@ def test_too_large_body(client: Client, path: str, limit: int) -> None:
 
 def test_unknown_route(client: Client) -> None:
     body = problem(client.get("/subtract"), 404)
-    assert body["detail"] == "There is no route /subtract; /docs lists those that there are."
+    assert body["detail"] == "There is no route /subtract; see /docs."
 
 
 def test_slash_at_the_end_is_an_unknown_route(client: Client) -> None:

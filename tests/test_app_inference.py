@@ -18,6 +18,7 @@ from client import Client
 from fastapi import FastAPI
 
 from app import errors
+from app.bodies import Bodies
 from app.inference_protocol import unpack
 from app.lifecycle import Lifecycle
 from app.main import create_app
@@ -26,8 +27,6 @@ from app.registry import Model
 from app.repository import Repository
 from app.routes import inference
 from app.settings import Settings
-from app.workers import Action, NotCarriedOut, NotInTime, Workers
-from seq2seq.bundle import BundleError
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 from seq2seq.vocabulary import IdArray
@@ -35,12 +34,13 @@ from seq2seq.vocabulary import IdArray
 SUMS = {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [2], "data": ["10+6", "1 + 2"]}]}
 LISTS = {"inputs": [{"name": "sequence", "datatype": "INT64", "shape": [1, 6], "data": fakes.SEQUENCE}]}
 ADD = "/v2/models/addition/infer"
+TEXT = json.dumps(SUMS).encode()
 HEAD_BYTES = "inference-header-content-length"
 
 
 @pytest.fixture
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()), within_lifespan=True)
+    return Client(create_app(Settings(model_control=True), fakes.models()), within_lifespan=True)
 
 
 def error(answer: httpx.Response, status: int) -> str:
@@ -76,7 +76,13 @@ def test_server_describes_itself(client: Client) -> None:
     assert client.get("/v2").json() == {
         "name": "sequences-to-service",
         "version": "1.0.0",
-        "extensions": ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"],
+        "extensions": [
+            "binary_tensor_data",
+            "model_configuration",
+            "model_repository",
+            "model_repository(unload_dependents)",
+            "statistics",
+        ],
     }
 
 
@@ -121,9 +127,15 @@ def test_model_is_ready(client: Client, path: str) -> None:
         ("/v2/models/division/ready", "There is no model division; there are addition, reversal."),
         ("/v2/models/addition/versions/2", "There is no version 2 of addition; served: 1."),
         ("/v2/models/addition/versions/x/ready", "There is no version x of addition; served: 1."),
-        ("/v2/models/addition/config", "There is no route /v2/models/addition/config; /docs lists those that there"),
-        ("/v2/", "There is no route /v2/; /docs lists those that there are."),
-        ("/v2/models/..%2f..%2fetc", "There is no route /v2/models/../../etc; /docs lists those that there are."),
+        ("/v2/models/addition/konfig", "There is no route /v2/models/addition/konfig; see /docs."),
+        ("/v2/models/addition/", "There is no route /v2/models/addition/; try it without the slash at the end."),
+        ("/v2/models/..%2f..%2fetc", "There is no route /v2/models/../../etc; see /docs."),
+        ("/v2/trace/setting", "This service does not offer trace settings; GET /v2 lists its extensions."),
+        ("/v2/models/addition/trace/setting", "This service does not offer trace settings"),
+        ("/v2/logging", "This service does not offer log settings"),
+        ("/v2/systemsharedmemory/status", "This service does not offer system shared memory"),
+        ("/v2/cudasharedmemory/region/a/status", "This service does not offer CUDA shared memory"),
+        ("/v2/loggings", "There is no route /v2/loggings; see /docs."),
         ("/v2/models/\u00e9" + "x" * 3_000, "There is no model \\xe9xxx"),
     ],
 )
@@ -215,6 +227,23 @@ def test_wrong_request_is_refused(
     assert error(client.post(ADD, content=body, headers=headers), status).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (ADD, b'{"id": "1", "id": "2", %b' % TEXT[1:]),
+        (ADD, TEXT.replace(b'"shape": [2]', b'"shape": [2], "shape": [2]')),
+        (ADD, TEXT.replace(b'"shape": [2]', b'"shape": [2], "parameters": {"a": 1, "a": 1}')),
+        (ADD, b'{"parameters": {"binary_data_output": true, "binary_data_output": false}, %b' % TEXT[1:]),
+        (ADD, b'{"outputs": [{"name": "sum", "name": "decoded"}], %b' % TEXT[1:]),
+        (ADD, b'{"unknown": {"a": {"b": 1, "b": 2}}, %b' % TEXT[1:]),
+        ("/v2/repository/index", b'{"ready": true, "ready": false}'),
+        ("/v2/repository/models/addition/unload", b'{"parameters": {"unload_dependents": 1, "unload_dependents": 0}}'),
+    ],
+)
+def test_field_that_is_given_twice_is_refused(client: Client, path: str, body: bytes) -> None:
+    assert error(client.post(path, content=body), 400).endswith("is given twice")
+
+
 def test_refused_item_is_named(client: Client) -> None:
     tensor = SUMS["inputs"][0] | {"data": ["10+6", "10+"]}
     assert error(client.post(ADD, json={"inputs": [tensor]}), 400) == (
@@ -229,9 +258,8 @@ def test_unknown_model_does_not_infer(client: Client, path: str) -> None:
 
 def small_app(repository: Repository, seconds: float = 10.0) -> FastAPI:
     """The routes that infer, alone."""
-    return FastAPI(
-        routes=inference.infer_router(repository, 2**20, seconds).routes, exception_handlers=errors.handlers()
-    )
+    router = inference.infer_router(repository, Bodies(2**25), 2**20, seconds)
+    return FastAPI(routes=router.routes, exception_handlers=errors.handlers())
 
 
 def answering(problem: Addition | Reversal, name: str, **options: Any) -> Repository:
@@ -281,19 +309,16 @@ def test_full_queue_turns_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "body", "headers"),
+    ("seconds", "body"),
     [
-        (-1.0, {}, {}),
-        (10.0, {}, {"x-timeout-ms": "0"}),
-        (10.0, {"parameters": {"timeout": 1}}, {}),
+        (-1.0, {}),
+        (10.0, {"parameters": {"timeout": 1}}),
     ],
 )
-def test_past_its_deadline_a_request_is_not_answered(
-    seconds: float, body: dict[str, Any], headers: dict[str, str]
-) -> None:
-    answer = infer(small_app(answering(fakes.ADDITION, "addition"), seconds), "addition", SUMS | body, headers=headers)
+def test_past_its_deadline_a_request_is_not_answered(seconds: float, body: dict[str, Any]) -> None:
+    answer = infer(small_app(answering(fakes.ADDITION, "addition"), seconds), "addition", SUMS | body)
     assert answer.status_code == 504
-    assert answer.json()["error"].startswith("The request's deadline passed")
+    assert answer.json()["error"].startswith("The deadline passed")
 
 
 # The repository
@@ -305,22 +330,17 @@ def repository(tmp_path: Path) -> Repository:
     fakes.write_bundle(tmp_path, fakes.addition_manifest())
     fakes.write_bundle(tmp_path, fakes.reversal_manifest())
     repository = fakes.repository(models_dir=tmp_path)
-    repository.start(["addition", "reversal"])
+    repository.start()
     return repository
-
-
-def alone(repository: Repository) -> inference.Order:
-    """Has the one process that there is change what it serves."""
-    return Workers(None, repository, list).order
 
 
 @pytest.fixture
 def keeper(repository: Repository) -> Client:
-    """Asks the routes of the repository, alone."""
+    """Asks the routes of the repository."""
     routers = [
-        inference.repository_router(repository, 1_000, alone(repository)),
+        inference.repository_router(repository, Bodies(2**25), 1_000, ""),
         inference.models_router(repository, "fake"),
-        inference.infer_router(repository, 1_000, 10.0),
+        inference.infer_router(repository, Bodies(2**25), 1_000, 10.0),
     ]
     routes = [route for router in routers for route in router.routes]
     return Client(FastAPI(routes=routes, exception_handlers=errors.handlers()))
@@ -423,31 +443,42 @@ def test_wrong_change_is_refused(keeper: Client, path: str, body: bytes, message
     assert index(keeper, json={"ready": True}) == [ADDITION, REVERSAL]
 
 
-def test_directory_that_is_gone_cannot_be_listed(keeper: Client, repository: Repository) -> None:
+def test_models_of_a_directory_that_is_gone_are_listed(keeper: Client, repository: Repository) -> None:
     repository.models_dir.rename(repository.models_dir.with_name("gone"))
-    message = error_of(keeper.post("/v2/repository/index"), 503)
+    assert {entry[2] for entry in index(keeper)} == {"READY"}
+    message = error_of(keeper.post("/v2/repository/models/addition/load"), 400)
     assert message == f"{repository.models_dir.name}: cannot be listed: No such file or directory"
 
 
+@pytest.mark.parametrize("path", ["load", "unload"])
+def test_nothing_changes_where_changes_are_off(repository: Repository, path: str) -> None:
+    routes = inference.repository_router(repository, Bodies(2**25), 1_000, "It is off.").routes
+    keeper = Client(FastAPI(routes=routes, exception_handlers=errors.handlers()))
+    assert error_of(keeper.post(f"/v2/repository/models/addition/{path}"), 403) == "It is off."
+    assert index(keeper) == [ADDITION, REVERSAL]
+
+
 @pytest.mark.parametrize(
-    ("failure", "status"), [(BundleError, 400), (NotCarriedOut, 400), (NotInTime, 503)], ids=["alone", "others", "late"]
+    ("settings", "reason"),
+    [
+        ({}, "Loading and unloading is off; APP_MODEL_CONTROL=true turns it on."),
+        ({"model_control": True, "workers": 2}, "Several workers serve here, and a request reaches only one;"),
+    ],
 )
-@pytest.mark.parametrize("action", ["load", "unload"])
-def test_change_that_fails_anywhere_is_told(
-    repository: Repository, failure: type[Exception], status: int, action: str
-) -> None:
-    asked: list[tuple[str, str]] = []
+def test_changes_are_off_unless_a_setting_turns_them_on(settings: dict[str, Any], reason: str) -> None:
+    client = Client(create_app(Settings(**settings), fakes.models()), within_lifespan=True)
+    for change in ("load", "unload"):
+        answer = client.post(f"/v2/repository/models/addition/{change}")
+        assert error_of(answer, 403).startswith(reason)
+    assert client.get("/v2/models/addition/ready").status_code == 200
 
-    async def order(action: Action, name: str) -> None:
-        asked.append((action, name))
-        path = repository.models_dir / name
-        raise BundleError(path, "is bad") if failure is BundleError else failure(f"{path}: is bad")
 
-    router = inference.repository_router(repository, 1_000, order)
-    client = Client(FastAPI(routes=router.routes, exception_handlers=errors.handlers()))
-    answer = client.post(f"/v2/repository/models/addition/{action}")
-    assert error_of(answer, status) == "addition: is bad"
-    assert asked == [(action, "addition")]
+def test_unload_leaves_the_service_ready() -> None:
+    client = Client(create_app(Settings(model_control=True), fakes.models()), within_lifespan=True)
+    assert client.post("/v2/repository/models/addition/unload").status_code == 200
+    for path in ("/health/ready", "/v2/health/ready"):
+        assert client.get(path).status_code == 200
+    assert client.post("/add", json={"expression": "1+1"}).status_code == 503
 
 
 # The OpenAPI document
@@ -456,10 +487,15 @@ PATHS = {
     "/v2": "get",
     "/v2/health/live": "get",
     "/v2/health/ready": "get",
+    "/v2/models/stats": "get",
     "/v2/models/{name}": "get",
+    "/v2/models/{name}/config": "get",
+    "/v2/models/{name}/stats": "get",
     "/v2/models/{name}/ready": "get",
     "/v2/models/{name}/infer": "post",
     "/v2/models/{name}/versions/{number}": "get",
+    "/v2/models/{name}/versions/{number}/config": "get",
+    "/v2/models/{name}/versions/{number}/stats": "get",
     "/v2/models/{name}/versions/{number}/ready": "get",
     "/v2/models/{name}/versions/{number}/infer": "post",
     "/v2/repository/index": "post",
@@ -481,7 +517,11 @@ def test_every_route_is_described(paths: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_every_answer_is_described(paths: dict[str, Any], path: str) -> None:
     responses = paths[path][PATHS[path]]["responses"]
-    expected = {"200", "500"} | ({"404"} if "{name}" in path else set()) | ({"503"} if path != "/v2" else set())
+    expected = (
+        {"200", "500"}
+        | ({"404"} if "{name}" in path else set())
+        | (set() if path in ("/v2", "/v2/models/stats") else {"503"})
+    )
     if PATHS[path] == "post":
         expected |= {"400", "413", "415"}
     if path.endswith("load"):

@@ -26,44 +26,6 @@ def models_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_versions_are_compared_as_numbers(models_dir: Path) -> None:
-    for version in ("2", "10", "9"):
-        fakes.write_bundle(models_dir, fakes.addition_manifest(version))
-    directory = models_dir / "addition"
-    versions = registry.versions(directory)
-    assert sorted(versions) == [1, 2, 9, 10]
-    assert registry.choose(directory, versions, None) == 10
-    assert registry.choose(directory, versions, 2) == 2
-
-
-def test_what_is_no_model_is_passed_over(models_dir: Path) -> None:
-    (models_dir / "README.md").write_text("what lies here")
-    (models_dir / ".staging").mkdir()
-    for name in ("latest", ".2-abc", "01", "0", "1" * 10, "٣"):
-        (models_dir / "addition" / name).mkdir()
-    assert list(registry.models(models_dir)) == ["addition", "reversal"]
-    assert list(registry.versions(models_dir / "addition")) == [1]
-
-
-def test_missing_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError) as caught:
-        registry.models(tmp_path / "none")
-    assert str(caught.value) == f"{tmp_path / 'none'}: cannot be listed: No such file or directory"
-
-
-def test_missing_version_is_refused(models_dir: Path) -> None:
-    directory = models_dir / "addition"
-    with pytest.raises(BundleError) as caught:
-        registry.choose(directory, registry.versions(directory), 3)
-    assert str(caught.value) == f"{directory / '3'}: is missing; there is 1"
-
-
-def test_model_without_versions_is_refused(models_dir: Path) -> None:
-    (models_dir / "empty").mkdir()
-    with pytest.raises(BundleError, match="holds no version"):
-        registry.choose(models_dir / "empty", {}, None)
-
-
 def refusal(directory: Path) -> str:
     with pytest.raises(BundleError) as caught:
         load(directory)

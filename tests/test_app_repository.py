@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
 
+from app import registry
 from app.main import KINDS
 from app.measures import ModelMeasures
+from app.model_folders import NAMING, Found
 from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Entry, NotLoaded, Repository, UnknownModel, UnknownVersion
 from app.settings import Canary
-from seq2seq.bundle import BundleError
+from seq2seq.bundle import ALTERED, BundleError, BundleUnreadable
 from seq2seq.problems.addition import Addition
 
 
@@ -28,8 +32,8 @@ def models_dir(tmp_path: Path) -> Path:
 
 
 def started(models_dir: Path, **options: Any) -> Repository:
-    repository = fakes.repository(models_dir=models_dir, **options)
-    repository.start(KINDS)
+    repository = fakes.repository(models_dir=models_dir, names=KINDS, **options)
+    repository.start()
     return repository
 
 
@@ -78,13 +82,15 @@ def test_canary_that_is_not_there_gets_nothing(models_dir: Path) -> None:
 
 
 def refusal(models_dir: Path, **options: Any) -> str:
+    """Why a start is refused that asks for both models."""
     with pytest.raises(BundleError) as caught:
-        started(models_dir, **options)
+        fakes.repository(models_dir=models_dir, **options).start(KINDS)
     return str(caught.value)
 
 
-def test_missing_model_is_refused(models_dir: Path) -> None:
+def test_missing_model_that_is_required_is_refused(models_dir: Path) -> None:
     shutil.rmtree(models_dir / "reversal")
+    assert started(models_dir)["reversal"].predictors == {}
     assert refusal(models_dir).startswith(f"{models_dir / 'reversal'}: is missing")
 
 
@@ -102,18 +108,31 @@ def break_version(models_dir: Path, version: str) -> Path:
     return path
 
 
-def test_broken_version_that_is_to_answer_stops_the_start(models_dir: Path) -> None:
+def test_broken_version_that_is_pinned_stops_the_start(models_dir: Path) -> None:
     fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
     path = break_version(models_dir, "2")
+    assert refusal(models_dir, pinned={"addition": 2}).startswith(f"{path}: was altered")
+
+
+def test_required_model_of_which_nothing_is_sound_stops_the_start(models_dir: Path) -> None:
+    path = break_version(models_dir, "1")
     assert refusal(models_dir).startswith(f"{path}: was altered")
 
 
-def test_broken_version_that_nobody_needs_is_passed_over(models_dir: Path) -> None:
+@pytest.mark.parametrize(("broken", "answers"), [("1", 2), ("2", 1)])
+def test_broken_version_leaves_its_place_to_the_newest_that_is_sound(
+    models_dir: Path, broken: str, answers: int
+) -> None:
     fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
-    break_version(models_dir, "1")
+    break_version(models_dir, broken)
     repository = started(models_dir)
-    assert list(repository["addition"].predictors) == [2]
+    assert list(repository["addition"].predictors) == [answers]
+    assert answering(repository) == str(answers)
     assert repository.refused == {"addition": 1}
+
+
+def test_missing_directory_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: cannot be listed: No such file or directory"
 
 
 def test_dropped_in_version_takes_over(models_dir: Path) -> None:
@@ -174,21 +193,197 @@ def test_version_of_another_problem_is_refused(models_dir: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_load_takes_what_changed_in_place(models_dir: Path) -> None:
+def test_version_that_changed_in_place_is_loaded_anew(models_dir: Path) -> None:
     repository = started(models_dir)
     before = repository["addition"].pick()
 
     async def scenario() -> None:
-        await repository.load("addition")
+        await repository.refresh()
         assert repository["addition"].pick() is before
         shutil.rmtree(models_dir / "addition" / "1")
         fakes.write_bundle(models_dir, fakes.manifest(fakes.ADDITION, "addition"))
         await repository.refresh()
-        assert repository["addition"].pick() is before
-        await repository.load("addition")
         assert repository["addition"].pick() is not before
 
     asyncio.run(scenario())
+
+
+def test_load_tells_the_truth_about_the_disk_each_time(models_dir: Path) -> None:
+    repository = started(models_dir)
+    path = break_version(models_dir, "1")
+
+    async def scenario() -> None:
+        for _ in range(3):
+            with pytest.raises(BundleError, match="was altered"):
+                await repository.load("addition")
+        assert answering(repository) == "1"
+        assert (await repository.index())[0] == Entry("addition", "1", True, f"addition/1/{path.name}: {ALTERED}")
+        path.write_bytes(path.read_bytes()[::-1])
+        await repository.load("addition")
+        assert (await repository.index())[0] == Entry("addition", "1", True, "")
+
+    asyncio.run(scenario())
+
+
+def test_change_that_keeps_size_and_time_is_seen(models_dir: Path) -> None:
+    repository = started(models_dir)
+    path = models_dir / "addition" / "1" / "greedy.onnx"
+    before = path.stat()
+    break_version(models_dir, "1")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    asyncio.run(repository.refresh())
+    assert repository.refused == {"addition": 1}
+
+
+def test_version_that_is_being_copied_is_no_refusal(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    repository = started(models_dir, still_s=60)
+    directory = fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    last = directory / "greedy.onnx"
+    last.rename(models_dir / "last")
+
+    async def scenario() -> None:
+        for _ in range(3):
+            await repository.refresh()
+        assert repository.refused == {}
+        assert "refused" not in caplog.text
+        reason = "is not loaded yet, since its folder is still changing"
+        assert Entry("addition", "2", False, reason) in await repository.index()
+        (models_dir / "last").rename(last)
+        await repository.refresh()
+        assert answering(repository) == "2"
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_read_is_tried_again(models_dir: Path) -> None:
+    fault = BundleUnreadable(models_dir, "cannot be read: Input/output error")
+    failures = [fault, fault]
+
+    def load_model(directory: Path) -> Model:
+        if directory.name == "2" and failures:
+            raise failures.pop()
+        return registry.load_model(directory, fakes.load, kind=None, batch_size=4)
+
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    repository = Repository(models_dir, fakes.Trial(load_model), load_model, fakes.predictor, still_s=0)
+    repository.start()
+
+    async def scenario() -> None:
+        await repository.refresh()
+        assert answering(repository) == "1"
+        assert repository.refused == {"addition": 1}
+        await repository.refresh()
+        assert answering(repository) == "2"
+
+    asyncio.run(scenario())
+
+
+def test_version_that_was_removed_answers_no_more(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    repository = started(models_dir)
+    before = repository["addition"].pick()
+
+    async def scenario() -> None:
+        waiting = asyncio.ensure_future(before.predict("10+6"))
+        shutil.rmtree(models_dir / "addition" / "2")
+        await repository.refresh()
+        assert (await waiting).value == 16
+        assert answering(repository) == "1"
+        with pytest.raises(UnknownVersion, match="served: 1"):
+            repository["addition"].pick("2")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("removed", ["addition/1", "addition", "."])
+def test_last_version_is_served_from_memory_once_it_is_removed(models_dir: Path, removed: str) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        shutil.rmtree(models_dir / removed)
+        await repository.refresh()
+        assert answering(repository) == "1"
+        entries = await repository.index()
+        assert Entry("addition", "1", True, "was removed and is served from memory") in entries
+
+    asyncio.run(scenario())
+
+
+def test_pinned_version_is_served_from_memory_once_it_is_removed(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    repository = started(models_dir, pinned={"addition": 1})
+    shutil.rmtree(models_dir / "addition" / "1")
+    asyncio.run(repository.refresh())
+    assert answering(repository) == "1"
+
+
+def test_directory_that_comes_and_goes_changes_nothing(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+    repository = started(models_dir)
+    before = repository["addition"].pick(), repository["addition"].pick("1")
+
+    async def scenario() -> None:
+        away = models_dir.rename(models_dir.with_name("away"))
+        for _ in range(2):
+            await repository.refresh()
+            with pytest.raises(BundleError, match="cannot be listed"):
+                await repository.load("addition")
+        away.rename(models_dir)
+        await repository.refresh()
+        assert (repository["addition"].pick(), repository["addition"].pick("1")) == before
+
+    asyncio.run(scenario())
+
+
+STRAY = {
+    "lost+found": ("", "is no name for a model; it may hold ASCII letters, digits, '-', '_' and '.'"),
+    "empty": ("", f"holds no version; {NAMING}"),
+    "addition/01": ("01", f"is not a version; {NAMING}"),
+    "addition/v2": ("v2", f"is not a version; {NAMING}"),
+    "addition/9223372036854775808": ("9223372036854775808", f"is not a version; {NAMING}"),
+    "addition/\udcff\n": ("\\udcff\n", f"is not a version; {NAMING}"),
+    "sum/1": ("1", "sum/1/manifest.json: is that of addition 1, but stands in the folder sum/1"),
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+@pytest.mark.parametrize("when", ["before the start", "while it runs"])
+def test_stray_folder_stops_nothing_and_is_reported_once(
+    models_dir: Path, name: str, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stray() -> None:
+        if name == "sum/1":
+            shutil.copytree(models_dir / "addition", models_dir / "sum")
+        else:
+            (models_dir / name).mkdir()
+
+    if when == "before the start":
+        stray()
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        if when == "while it runs":
+            stray()
+        fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
+        for _ in range(3):
+            await repository.refresh()
+        assert [answering(repository, model) for model in KINDS] == ["2", "1"]
+        assert caplog.text.count("refused") == 1
+        assert repository.refused.total() == 1
+        version, reason = STRAY[name]
+        (entry,) = [entry for entry in await repository.index() if not entry.is_served]
+        assert entry.version == version
+        assert entry.reason.endswith(reason)
+
+    asyncio.run(scenario())
+
+
+def test_version_numbers_have_63_bits(models_dir: Path) -> None:
+    for version in ("1764000000", "9223372036854775807"):
+        fakes.write_bundle(models_dir, fakes.addition_manifest(version))
+    repository = started(models_dir)
+    assert answering(repository) == "9223372036854775807"
+    assert answering(repository, version="1764000000") == "1764000000"
 
 
 def test_load_of_nothing_is_refused(models_dir: Path) -> None:
@@ -231,7 +426,7 @@ def test_watching_finds_what_is_dropped_in(models_dir: Path) -> None:
 
         loop = asyncio.get_running_loop()
         repository = fakes.repository(models_dir=models_dir, serve=serve)
-        repository.start(KINDS)
+        repository.start()
         async with repository.watching(0.01):
             fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
             await loaded.wait()
@@ -246,7 +441,7 @@ def test_watching_outlives_whatever_happens(models_dir: Path, caplog: pytest.Log
     async def scenario() -> None:
         async with repository.watching(0.01):
             shutil.rmtree(models_dir)
-            while "cannot look" not in caplog.text:
+            while "cannot be listed" not in caplog.text:
                 await asyncio.sleep(0.01)
         assert answering(repository) == "1"
 
@@ -263,24 +458,37 @@ def test_what_there_is_is_listed_with_the_reason_why_it_is_not_served(models_dir
         fakes.write_bundle(models_dir, fakes.manifest(fakes.REVERSAL, "mirror"))
         await repository.unload("reversal")
         refused = "addition/2/greedy.onnx: was altered; its SHA-256 is not the one in manifest.json"
-        assert repository.index() == [
-            Entry("addition", 1, ""),
-            Entry("addition", 2, refused),
-            Entry("addition", 10, ""),
-            Entry("mirror", 1, "is not loaded yet"),
-            Entry("reversal", 1, "was unloaded"),
+        assert await repository.index() == [
+            Entry("addition", "1", True, ""),
+            Entry("addition", "2", False, refused),
+            Entry("addition", "10", True, ""),
+            Entry("mirror", "1", False, "is not loaded yet"),
+            Entry("reversal", "1", False, "was unloaded"),
         ]
         path.write_bytes(path.read_bytes()[::-1])
         await repository.refresh()
         await repository.load("reversal")
-        assert {entry.reason for entry in repository.index()} == {""}
+        assert {entry.reason for entry in await repository.index()} == {""}
 
     asyncio.run(scenario())
 
 
-def test_model_that_is_served_from_nowhere_is_listed(tmp_path: Path) -> None:
-    repository = fakes.repository(fakes.models()["addition"], models_dir=tmp_path)
-    assert repository.index() == [Entry("addition", 1, "")]
+def test_index_does_not_wait_for_a_disk_that_hangs(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = started(models_dir)
+    hangs = threading.Event()
+
+    def look(_: Path) -> Found:
+        hangs.wait()
+        return Found([], {})
+
+    async def scenario() -> None:
+        monkeypatch.setattr("app.repository.look", look)
+        monkeypatch.setattr("app.repository.LOOK_S", 0.01)
+        for _ in range(3):
+            assert [entry.is_served for entry in await repository.index()] == [True, True]
+        hangs.set()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

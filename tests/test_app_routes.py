@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+import zlib
 from typing import Any
 
 import fakes
 import httpx
 import pytest
 from client import Client
-from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
 from app.settings import Settings
@@ -137,21 +140,96 @@ def test_docs_page_needs_no_other_host(client: Client) -> None:
     assert page.status_code == 200
     assert "http" not in page.text.replace("http-equiv", "")
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
-        assert f'"/docs/assets/{asset}"' in page.text
+        assert f'"docs/assets/{asset}"' in page.text
         assert client.get(f"/docs/assets/{asset}").status_code == 200
 
 
-def test_a_prefixed_path_is_answered_alike(client: Client) -> None:
-    async def prefixed(scope: Scope, receive: Receive, send: Send) -> None:
-        await client.app({**scope, "root_path": "/api", "path": "/api" + scope["path"]}, receive, send)
+def test_page_at_the_address_leads_to_what_is_served() -> None:
+    for settings, expected in (
+        (Settings(), ["docs", "openapi.json", "models", "health/ready", "v2", "metrics"]),
+        (Settings(docs=False, metrics=False), ["models", "health/ready", "v2"]),
+    ):
+        client = Client(create_app(settings, fakes.models()), within_lifespan=True)
+        page = client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        links = re.findall('href="([^"]*)"', page.text)
+        assert links == expected
+        assert {client.get(f"/{link}").status_code for link in links} == {200}
 
-    behind_prefix = Client(prefixed)
-    for body in ({"expression": "10+6"}, {"expression": "10-6"}):
-        answers = [each.post("/add", json=body) for each in (client, behind_prefix)]
-        assert answers[0].status_code == answers[1].status_code
-        dropped = {"instance", "request_id"}
-        first, second = ({k: v for k, v in answer.json().items() if k not in dropped} for answer in answers)
-        assert first == second
+
+def test_slash_at_the_end_is_named(client: Client) -> None:
+    assert client.post("/add/").json()["detail"] == "There is no route /add/; try it without the slash at the end."
+    assert client.get("/v2/").json() == client.get("/v2").json()
+
+
+CODED = [
+    ("/add", {"expression": "10+6"}),
+    ("/reverse", {"sequence": fakes.SEQUENCE}),
+    ("/add/batch", {"expressions": ["10+6"]}),
+    ("/reverse/batch", {"sequences": [fakes.SEQUENCE]}),
+    (
+        "/v2/models/addition/infer",
+        {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}]},
+    ),
+    ("/v2/repository/index", {"ready": True}),
+]
+"""Every route that takes a body, less those that change what is served."""
+
+
+def post_coded(client: Client, path: str, body: bytes, *codings: str) -> httpx.Response:
+    headers = [("content-type", "application/json"), *(("content-encoding", coding) for coding in codings)]
+    return client.post(path, content=body, headers=headers)
+
+
+@pytest.mark.parametrize(("path", "body"), CODED)
+def test_every_route_inflates_within_its_limit(client: Client, path: str, body: Any) -> None:
+    plain = json.dumps(body).encode()
+    for coding in ("gzip", "x-gzip", "GZIP", "identity, gzip"):
+        assert post_coded(client, path, gzip.compress(plain), coding).status_code == 200
+    assert post_coded(client, path, zlib.compress(plain), "deflate").status_code == 200
+    assert post_coded(client, path, plain, "identity").status_code == 200
+    assert post_coded(client, path, gzip.compress(plain[:-1]), "gzip").status_code in (400, 422)
+    assert post_coded(client, path, plain, "gzip").status_code == 400
+    assert post_coded(client, path, gzip.compress(bytes(2_000_000)), "gzip").status_code == 413
+    assert post_coded(client, path, b"x" * 2_000_000, "gzip").status_code == 413
+
+
+@pytest.mark.parametrize(("path", "_"), CODED)
+@pytest.mark.parametrize(
+    ("codings", "named"),
+    [
+        (["br"], "br"),
+        (["zstd"], "zstd"),
+        (["gzip, gzip"], "gzip, gzip"),
+        (["gzip", "gzip"], "gzip, gzip"),
+        (["br", "gzip"], "br, gzip"),
+        (["gzip;q=1"], "gzip;q=1"),
+    ],
+)
+def test_every_route_names_a_coding_that_it_does_not_know(
+    client: Client, path: str, _: Any, codings: list[str], named: str
+) -> None:
+    answer = post_coded(client, path, b"{}", *codings)
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "gzip, deflate"
+    assert f"Content-Encoding is {named}; send one of gzip, deflate" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail"),
+    [
+        ("version=1", 200, None),
+        ("utm=5&version=1&a", 200, None),
+        ("version=1&version=1", 400, "The query parameter version is given twice; send it once."),
+        ("version=1&version=2", 400, "The query parameter version is given twice; send it once."),
+        ("version=", 404, "There is no version  of addition; served: 1."),
+        ("version=9", 404, "There is no version 9 of addition; served: 1."),
+        ("a&" * 30_000, 400, "The query holds more than 100 parameters; send fewer."),
+    ],
+)
+def test_query(client: Client, query: str, status: int, detail: str | None) -> None:
+    answer = client.post(f"/add?{query}", json={"expression": "10+6"})
+    assert (answer.status_code, answer.json().get("detail")) == (status, detail)
 
 
 def test_requests_past_the_shortcut_have_ids(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What workers of one service tell each other."""
+"""How workers add up their measures through shared memory."""
 
 from __future__ import annotations
 
@@ -6,140 +6,129 @@ import asyncio
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import fakes
 import pytest
 
-from app.main import KINDS
 from app.metrics import Family
-from app.repository import NotLoaded, Repository, UnknownModel
-from app.workers import NotCarriedOut, Workers
+from app.workers import HEAD, Board, Workers
 
 OTHER = os.getppid()
 """A process that lives as long as this one."""
 
 
-class Worker:
-    """One worker's repository, and its side of what they share."""
+class Worker(Workers):
+    """A worker that has counted so much, and is that deep in work."""
 
-    def __init__(self, models_dir: Path, folder: Path | None, pid: int, count: int = 1):
-        self.repository: Repository = fakes.repository(models_dir=models_dir)
-        self.repository.start(KINDS)
-        self.workers = Workers(folder, self.repository, lambda: families(count), pid)
+    def __init__(self, board: Board | None, place: int, count: int, pid: int = OTHER):
+        self.count = count
+        super().__init__(self.measure, board, place, pid)
 
-    def versions(self) -> list[int]:
-        return sorted(self.repository["addition"].predictors)
+    def measure(self) -> list[Family]:
+        return [
+            Family("counter", "requests", "How many.", (), {(): self.count}),
+            Family("gauge", "depth", "How deep.", (), {(): self.count}),
+        ]
 
-
-def families(count: int) -> list[Family]:
-    return [
-        Family("counter", "requests", "How many.", (), {(): count}),
-        Family("gauge", "depth", "How deep.", (), {(): count}),
-    ]
-
-
-@pytest.fixture
-def models_dir(tmp_path: Path) -> Path:
-    fakes.write_bundle(tmp_path / "models", fakes.addition_manifest())
-    fakes.write_bundle(tmp_path / "models", fakes.reversal_manifest())
-    return tmp_path / "models"
+    def shown(self) -> tuple[int, int]:
+        """What all workers have counted, and how deep in work they are."""
+        samples = {family.name: family.samples[()] for family in self.families() if family.samples}
+        return samples["requests"], samples["depth"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "workers"
-    path.mkdir()
-    return path
-
-
-def dead_process() -> int:
+@pytest.fixture(scope="module")
+def dead() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
-def test_one_worker_alone(models_dir: Path) -> None:
-    worker = Worker(models_dir, None, os.getpid())
+def test_worker_alone_shows_its_own_measures() -> None:
+    assert Worker(None, 0, 1).shown() == (1, 1)
+
+
+def test_measures_of_all_workers_add_up() -> None:
+    board = Board(3)
+    one, other = Worker(board, 0, 1), Worker(board, 1, 10)
+    assert one.shown() == (1, 1)  # the other one has left nothing yet, and nobody has the third place
+    assert other.shown() == one.shown() == (11, 11)
+
+
+def test_what_one_worker_has_shown_every_other_shows() -> None:
+    board = Board(2)
+    one, other = Worker(board, 0, 1), Worker(board, 1, 10)
+    shown = []
+    for each in (one, other) * 5:
+        one.count += 1
+        other.count += 1
+        shown.append(each.shown()[0])
+    assert shown == sorted(shown)
+
+
+def test_counts_outlive_workers_and_gauges_do_not(dead: int) -> None:
+    board = Board(2)
+    one = Worker(board, 0, 1)
+    Worker(board, 1, 10, dead).share()
+    assert one.shown() == (11, 1)
+    successor = Worker(board, 1, 100)
+    assert one.shown() == (11, 1)
+    successor.share()
+    assert one.shown() == (111, 101)
+    Worker(board, 1, 1_000).share()
+    assert one.shown() == (1_111, 1_001)
+
+
+def test_measures_are_shared_while_a_worker_serves() -> None:
+    board = Board(2)
+    one, other = Worker(board, 0, 1), Worker(board, 1, 10)
 
     async def play() -> None:
-        async with worker.workers.together():
-            await worker.workers.order("unload", "addition")
-            assert worker.versions() == []
-            await worker.workers.order("load", "addition")
-            assert worker.versions() == [1]
-            for action in ("load", "unload"):
-                with pytest.raises(UnknownModel):
-                    await worker.workers.order(action, "division")
-
-    asyncio.run(play())
-    assert [family.samples for family in worker.workers.families()] == [{(): 1}, {(): 1}]
-
-
-def test_what_one_is_asked_all_do(models_dir: Path, folder: Path) -> None:
-    one, other = Worker(models_dir, folder, os.getpid()), Worker(models_dir, folder, OTHER)
-
-    async def play() -> None:
-        async with one.workers.together(), other.workers.together():
-            fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
-            await one.workers.order("load", "addition")
-            assert one.versions() == other.versions() == [1, 2]
-            await other.workers.order("unload", "addition")
-            assert one.versions() == other.versions() == []
-
-    asyncio.run(play())
-
-
-def test_refusal_of_any_worker_is_told(models_dir: Path, folder: Path) -> None:
-    one, other = Worker(models_dir, folder, os.getpid()), Worker(models_dir, folder, OTHER)
-
-    async def play() -> None:
-        async with one.workers.together(), other.workers.together():
-            path = fakes.write_bundle(models_dir, fakes.addition_manifest("2")) / "greedy.onnx"
-            path.write_bytes(b"damaged.onn")
-            with pytest.raises(NotCarriedOut, match="was altered"):
-                await one.workers.order("load", "addition")
-            assert one.versions() == other.versions() == [1]
-            with pytest.raises(NotCarriedOut, match="division"):
-                await one.workers.order("load", "division")
-
-    asyncio.run(play())
-
-
-def test_worker_that_comes_later_does_what_was_ordered_before(models_dir: Path, folder: Path) -> None:
-    async def play() -> None:
-        one = Worker(models_dir, folder, os.getpid())
-        async with one.workers.together():
-            await one.workers.order("unload", "addition")
-            later = Worker(models_dir, folder, OTHER)
-            async with later.workers.together():
-                with pytest.raises(NotLoaded):
-                    later.repository["addition"].pick()
+        async with other.together():
+            await asyncio.sleep(0)
+            assert one.shown() == (11, 11)
+            other.count = 20
+        assert one.shown() == (21, 21)
 
     asyncio.run(play())
 
 
-def test_counts_of_all_workers_add_up_and_outlive_them(models_dir: Path, folder: Path) -> None:
-    async def play() -> None:
-        one = Worker(models_dir, folder, os.getpid(), 1)
-        async with one.workers.together():
-            async with Worker(models_dir, folder, OTHER, 10).workers.together():
-                pass
-            async with Worker(models_dir, folder, dead_process(), 100).workers.together():
-                pass
-            requests, depth = one.workers.families()
-            assert requests.samples == {(): 111}
-            assert depth.samples == {(): 11}
+def test_a_fork_writes_what_its_parent_reads() -> None:
+    program = """
+import os
+from app.workers import Board
+board = Board(2)
+for content in (b"one", b"two", b"three"):
+    if not os.fork():
+        board.write(1, content)
+        os._exit(0)
+    os.wait()
+    print(board.read(1))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "b'one'\nb'two'\nb'three'\n"
 
-    asyncio.run(play())
+
+@pytest.mark.parametrize("written", [HEAD.size - 1, HEAD.size, HEAD.size + 1])
+def test_writing_that_is_cut_off_leaves_what_was_there(written: int) -> None:
+    """The killed writer has put so many bytes into its half."""
+    board, whole = Board(2, 64), Board(2, 64)
+    for each in (board, whole):
+        assert each.write(1, b"old")
+    whole.write(1, b"newest")
+    start = 2 * 64  # where the second place's even half is
+    board._memory[start : start + written] = whole._memory[start : start + written]
+    assert board.read(1) == b"old"
+    board.write(1, b"newer")
+    assert board.read(1) == b"newer"
+    assert board.read(0) == b""
 
 
-def test_nobody_waits_for_the_dead(models_dir: Path, folder: Path) -> None:
-    async def play() -> None:
-        one = Worker(models_dir, folder, os.getpid())
-        async with one.workers.together():
-            async with Worker(models_dir, folder, dead_process()).workers.together():
-                pass
-            await one.workers.order("unload", "addition")
-
-    asyncio.run(play())
+def test_measures_that_do_not_fit_are_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board(2, 512)
+    one, other = Worker(board, 0, 1), Worker(board, 1, 10)
+    one.share()
+    one.count = 10**600
+    for _ in range(3):
+        families = {family.name: family for family in one.families()}
+    assert families["service_measures_unshared"].samples == {(): 2}  # before the third time
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert other.shown() == (11, 11)

@@ -42,7 +42,7 @@ UNASKED = ("app.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "asgire
     [
         ("import app.main; app.main.create_app()", ("keras", "tensorflow", "training", "matplotlib", "onnx")),
         ("import app.main; app.main.create_app()", UNASKED),
-        ("import app.__main__", ("keras", "tensorflow", "training")),
+        ("import app.command", ("keras", "tensorflow", "training")),
         ("import seq2seq.bundle, seq2seq.problems.addition", ("onnxruntime", "keras", "fastapi", "app", "training")),
         ("import training.__main__", ("keras", "tensorflow", "matplotlib", "fastapi", "app")),
     ],

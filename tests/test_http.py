@@ -236,6 +236,55 @@ def test_unknown_route_is_refused(connection: http.client.HTTPConnection, path: 
     assert_serves(connection)
 
 
+GETS = [
+    "/",
+    "/docs",
+    "/docs/assets/favicon.png",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/models",
+    "/models/addition",
+    "/models/division",
+    "/nothing",
+    "/openapi.json",
+    "/v2",
+    "/v2/",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/addition",
+    "/v2/models/addition/config",
+    "/v2/models/addition/ready",
+    "/v2/models/addition/versions/1",
+    "/v2/models/nothing",
+    "/v2/models/stats",
+    "/add",
+]
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_head_is_answered_as_get_is_without_a_body(connection: http.client.HTTPConnection, path: str) -> None:
+    headers = {"X-Request-ID": "same"}
+    whole, head = exchange(connection, "GET", path, None, headers), exchange(connection, "HEAD", path, None, headers)
+    assert head.body == b""
+    assert head.status == whole.status
+    given, expected = dict(head.headers), dict(whole.headers)
+    for changing in ("date", "Content-Length", "content-length"):
+        lengths = [headers.pop(changing, None) for headers in (given, expected)]
+        if changing.lower() == "content-length" and path not in ("/metrics", "/add"):
+            assert lengths[0] == lengths[1]
+    assert given == expected
+    assert int(head.headers["content-length"]) > 0
+    assert_serves(connection)
+
+
+def test_every_get_route_is_asked_by_head() -> None:
+    routes = create_app(Settings(), fakes.models()).routes
+    for route in routes:
+        if "GET" in (methods := getattr(route, "methods", None) or ()):
+            assert "HEAD" in methods
+
+
 def test_batch_carries_its_errors(connection: http.client.HTTPConnection) -> None:
     answer = exchange(connection, "POST", "/add/batch", b'{"expressions": ["1+1", 7, "1+", "2+2"]}')
     assert answer.status == 200

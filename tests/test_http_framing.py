@@ -188,13 +188,10 @@ def test_body_behind_a_wish_for_another_protocol_is_no_request(address: Address)
     assert answers(address, head + HIDDEN + HIDDEN)[0] == [422, 404]
 
 
-@pytest.mark.parametrize(
-    ("target", "status"), [(b"http://a/health/live", 200), (b"HTTPS://A/health/live?a=b", 200), (b"http://a", 404)]
-)
-def test_target_may_name_the_host(address: Address, target: bytes, status: int) -> None:
+@pytest.mark.parametrize("target", [b"http://a/health/live", b"HTTPS://A/health/live?a=b", b"http://a", b"http://a?b"])
+def test_target_may_name_the_host(address: Address, target: bytes) -> None:
     statuses, received = answers(address, b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target + HIDDEN)
-    assert statuses == [status, 404]
-    assert status == 200 or b'"instance": "/"' in received
+    assert statuses == [200, 404], received
 
 
 def test_target_for_a_host_that_is_not_allowed_is_refused(address: Address) -> None:

@@ -132,3 +132,21 @@ def test_a_graph_that_was_replaced_since_it_was_checked_is_refused(draft: Bundle
     change(draft, "greedy.onnx", lambda graph: scale(graph, 0.5))
     with pytest.raises(BundleError, match=r"greedy\.onnx: was altered"):
         onnx_runtime.load(checked)
+
+
+def test_names_in_a_graph_write_no_line_of_the_log(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """ONNX Runtime has a log of its own, in which names stand as they are."""
+    node = helper.make_node("Gather", ["letters", "place"], ["letter"], name="x\nINFO:     all is well")
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("place", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("letter", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor("letters", TensorProto.FLOAT, [2], [1.0, 2.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    level = onnx_runtime.LEVELS["all"]
+    session = onnx_runtime._session(tmp_path, model.SerializeToString(), threads=1, level=level)
+    with pytest.raises(Exception, match="out of data bounds"):
+        session.run(["letter"], {"place": np.array([5])})
+    assert capfd.readouterr() == ("", "")

@@ -29,12 +29,11 @@ ERRORS = documented(400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
     """The routes that have a version of a model add."""
-    model = served.pick().model
-    problem, golden = model.problem, model.examples
+    golden, reference = served.examples, served.reference
     samples = [expression for expression, _ in golden]
 
     class AddRequest(RequestBody):
-        expression: Annotated[str, accepted_by(problem), Field(examples=samples)]
+        expression: Annotated[str, accepted_by(served), Field(examples=samples)]
 
     class AddBatchRequest(RequestBody):
         expressions: Annotated[
@@ -43,20 +42,20 @@ def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRou
                 min_length=1,
                 max_length=MOST_ITEMS,
                 examples=[samples],
-                json_schema_extra={"items": batch_item(problem)},
+                json_schema_extra={"items": batch_item(served)},
             ),
         ]
 
     single = APIRouter(route_class=json_route(limits), tags=["addition"])
     batch = APIRouter(route_class=json_route(batch_limits), tags=["addition"])
 
-    @single.post("/add", responses=ERRORS | exemplified([_response(answer, model.reference) for answer in golden]))
+    @single.post("/add", responses=ERRORS | exemplified([_response(answer, reference) for answer in golden]))
     async def add(body: AddRequest, version: Version = None) -> AddResponse:
         """Have the model add the terms of an expression."""
         predictor = served.pick(version)
         return _response((body.expression, await predictor.predict(body.expression)), predictor.reference)
 
-    @batch.post("/add/batch", responses=ERRORS | exemplified([_batch_response(golden, model.reference)]))
+    @batch.post("/add/batch", responses=ERRORS | exemplified([_batch_response(golden, reference)]))
     async def add_batch(body: AddBatchRequest, version: Version = None) -> AddBatchResponse:
         """Have the model add each of many expressions; one that is refused carries its own error."""
         predictor = served.pick(version)

@@ -1,7 +1,5 @@
 """`GET /health/live` and `GET /health/ready`: whether the process works, and whether to send it requests."""
 
-from collections.abc import Collection
-
 from fastapi import APIRouter
 
 from app.errors import ProblemError, documented
@@ -20,17 +18,16 @@ def require_live(repository: Repository) -> None:
         raise ProblemError(503, f"A request has waited for its turn for more than {STUCK_S:g} s.")
 
 
-def require_ready(lifecycle: Lifecycle, repository: Repository, required: Collection[str]) -> None:
-    """Raise 503 unless every model is loaded and requests are welcome."""
+def require_ready(lifecycle: Lifecycle, repository: Repository) -> None:
+    """Raise 503 unless requests are welcome and a model was loaded. What a client unloads changes nothing here."""
     if lifecycle.phase is not Phase.READY:
         raise ProblemError(503, f"The service is {lifecycle.phase.value}; try another instance, or again shortly.")
-    for name in required:
-        if not (name in repository and repository[name].predictors):
-            raise ProblemError(503, f"No version of {name} is loaded; try another instance, or again shortly.")
+    if not repository.is_loaded:
+        raise ProblemError(503, "No model could be loaded; the log and /v2/repository/index say why.")
 
 
-def router(lifecycle: Lifecycle, repository: Repository, required: Collection[str]) -> APIRouter:
-    """The routes that say how the service is, which needs the `required` models."""
+def router(lifecycle: Lifecycle, repository: Repository) -> APIRouter:
+    """The routes that say how the service is."""
     router = APIRouter(prefix="/health", tags=["health"])
 
     @router.get("/live", responses=documented(500, 503))
@@ -41,8 +38,8 @@ def router(lifecycle: Lifecycle, repository: Repository, required: Collection[st
 
     @router.get("/ready", responses=documented(500, 503))
     async def ready() -> Health:
-        """Say whether every model is loaded and requests are welcome."""
-        require_ready(lifecycle, repository, required)
+        """Say whether models are loaded and requests are welcome."""
+        require_ready(lifecycle, repository)
         return Health(status="ready")
 
     return router

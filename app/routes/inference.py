@@ -5,14 +5,16 @@ speak this protocol do not declare theirs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app import content_coding, inference_messages, inference_protocol
-from app.errors import INFERENCE_PROTOCOL, JSON, ProblemError, protocol_documented
+from app.bodies import Bodies, Headers, headers_of
+from app.errors import INFERENCE_PROTOCOL, JSON, LONGEST_REFUSAL, ProblemError, protocol_documented
+from app.inference_extensions import ModelConfig, Statistics, configuration, statistics
 from app.inference_messages import (
     ChangeRequest,
     IndexEntry,
@@ -27,19 +29,24 @@ from app.inference_messages import (
     ServerMetadata,
 )
 from app.inference_protocol import interface
-from app.json_route import TIMEOUT_DESCRIBED, read_body, seconds_granted
+from app.json_route import TIMEOUT_DESCRIBED, seconds_granted
 from app.lifecycle import Lifecycle
 from app.predictor import deadline
 from app.registry import Model
-from app.repository import Entry, Repository, UnknownModel
+from app.repository import Repository
 from app.routes.health import require_live, require_ready
 from app.schemas import ModelName, ModelVersion, clipped
 from app.security import refuse_foreign_pages
-from app.workers import Action, NotCarriedOut, NotInTime
 from seq2seq.bundle import BundleError
 
 NAME = "sequences-to-service"
-EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+]
 BINARY = "application/octet-stream"
 HEAD_BYTES = "Inference-Header-Content-Length"
 DESCRIBED = protocol_documented(404, 500, 503)
@@ -52,24 +59,22 @@ LINKS: dict[str, Any] = {
         "parameters": {"path.name": "$response.body#/0/name"},
     }
     for operation in (
-        "describe_model_v2_models__name__get",
-        "model_ready_v2_models__name__ready_get",
-        "load_model_v2_repository_models__name__load_post",
-        "unload_model_v2_repository_models__name__unload_post",
+        "model_metadata",
+        "model_ready",
+        "load_model",
+        "unload_model",
     )
 }
 """Where the index of the repository leads: to its first model."""
 
-Order = Callable[[Action, str], Awaitable[None]]
-"""Has every process that serves load or unload the model of a name. Raises what `Workers.order` does."""
 
-
-def server_router(lifecycle: Lifecycle, repository: Repository, required: Collection[str], version: str) -> APIRouter:
-    """The routes that say what the server is, and how, which needs the `required` models."""
+def server_router(lifecycle: Lifecycle, repository: Repository, version: str) -> APIRouter:
+    """The routes that say what the server is, and how."""
     router = _router()
 
+    @router.get("/", include_in_schema=False)  # as the protocol's own text writes it
     @router.get("", responses=protocol_documented(500))
-    async def describe_server() -> ServerMetadata:
+    async def server_metadata() -> ServerMetadata:
         """Describe the server."""
         return ServerMetadata(name=NAME, version=version, extensions=EXTENSIONS)
 
@@ -81,8 +86,8 @@ def server_router(lifecycle: Lifecycle, repository: Repository, required: Collec
 
     @router.get("/health/ready", responses=protocol_documented(500, 503))
     async def server_ready() -> Ready:
-        """Say whether every model is loaded and requests are welcome."""
-        require_ready(lifecycle, repository, required)
+        """Say whether models are loaded and requests are welcome."""
+        require_ready(lifecycle, repository)
         return Ready(ready=True)
 
     return router
@@ -102,13 +107,46 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
             outputs=[output.metadata for output in tensors.outputs],
         )
 
+    def stated(name: str, number: str | None = None) -> Statistics:
+        return Statistics(model_stats=[statistics(repository[name].pick(number))])
+
+    @router.get("/models/stats", responses=protocol_documented(500))  # before the model that may be called stats
+    async def all_statistics() -> Statistics:
+        """Give the statistics of every version that is served, as Triton does."""
+        predictors = [each for name in sorted(repository) for _, each in sorted(repository[name].predictors.items())]
+        return Statistics(model_stats=[statistics(predictor) for predictor in predictors])
+
+    @router.get("/models/{name}/stats", responses=DESCRIBED)
+    async def model_statistics(name: ModelName) -> Statistics:
+        """Give a model's statistics, by the version that answers, as Triton does."""
+        return stated(name)
+
+    @router.get("/models/{name}/versions/{number}/stats", responses=DESCRIBED)
+    async def version_statistics(name: ModelName, number: ModelVersion) -> Statistics:
+        """Give the statistics of one version of a model, as Triton does."""
+        return stated(name, number)
+
+    def configured(name: str, number: str | None = None) -> ModelConfig:
+        served = repository[name]
+        return configuration(served.pick(number), sorted(served.predictors), platform)
+
+    @router.get("/models/{name}/config", responses=DESCRIBED)
+    async def model_config(name: ModelName) -> ModelConfig:
+        """Give a model's configuration, as Triton does."""
+        return configured(name)
+
+    @router.get("/models/{name}/versions/{number}/config", responses=DESCRIBED)
+    async def version_config(name: ModelName, number: ModelVersion) -> ModelConfig:
+        """Give the configuration of one version of a model, as Triton does."""
+        return configured(name, number)
+
     @router.get("/models/{name}", responses=DESCRIBED)
-    async def describe_model(name: ModelName) -> ModelMetadata:
+    async def model_metadata(name: ModelName) -> ModelMetadata:
         """Describe a model's tensors."""
         return describe(name)
 
     @router.get("/models/{name}/versions/{number}", responses=DESCRIBED)
-    async def describe_version(name: ModelName, number: ModelVersion) -> ModelMetadata:
+    async def version_metadata(name: ModelName, number: ModelVersion) -> ModelMetadata:
         """Describe the tensors of one version of a model."""
         return describe(name, number)
 
@@ -127,17 +165,16 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
     return router
 
 
-def infer_router(repository: Repository, body_bytes: int, seconds: float) -> APIRouter:
+def infer_router(repository: Repository, bodies: Bodies, body_bytes: int, seconds: float) -> APIRouter:
     """The routes that have a model of `repository` answer requests of so many bytes, within so many seconds."""
     router = _router()
 
     async def answer(request: Request, name: str, number: str | None = None) -> Response:
-        model = repository[name]
-        predictor = model.pick(number)
-        model.admit()
-        headers, now = dict(request.scope["headers"]), asyncio.get_running_loop().time()
+        predictor = repository[name].pick(number)
+        predictor.admit()
+        headers, now = headers_of(request.scope), asyncio.get_running_loop().time()
         deadline.set(now + seconds_granted(headers, seconds))
-        body = await _content(request, body_bytes)
+        body = await bodies.read(headers, request.receive, body_bytes)
         asked, binary = inference_messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))
         deadline.set(min(deadline.get(), now + asked.seconds))
         tensors = interface(predictor.model.problem)
@@ -165,59 +202,57 @@ def infer_router(repository: Repository, body_bytes: int, seconds: float) -> API
     return router
 
 
-def repository_router(repository: Repository, body_bytes: int, order: Order) -> APIRouter:
-    """The routes that list the models and have `order` change which are served."""
+def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, why_unchangeable: str) -> APIRouter:
+    """The routes that list the models and change which are served, unless there is a reason why they may not."""
     router = _router("/repository")
 
-    def index() -> list[Entry]:
-        try:
-            return repository.index()
-        except BundleError as error:
-            raise ProblemError(503, _told(repository, error)) from None
+    async def message(request: Request, schema: type[Message]) -> Message:
+        """The body of a request that need not have one."""
+        body = await bodies.read(headers_of(request.scope), request.receive, body_bytes)
+        return inference_messages.parse(schema, body or b"{}")
 
-    async def change(action: Action, name: str) -> dict[str, Any]:
-        if not any(entry.name == name for entry in index()):
-            raise UnknownModel(f"There is no model {name:.60} to {action}.")
-        try:
-            await order(action, name)
-        except (BundleError, NotCarriedOut) as error:
-            raise ProblemError(400, _told(repository, error)) from None
-        except NotInTime as error:
-            raise ProblemError(503, _told(repository, error)) from None
-        return {}
+    async def require_changeable() -> None:
+        if why_unchangeable:
+            raise ProblemError(403, why_unchangeable)
 
     @router.post(
         "/index", responses={200: {"links": LINKS}, **LISTED}, openapi_extra=_takes(IndexRequest, {"ready": True})
     )
     async def list_repository(request: Request) -> list[IndexEntry]:
         """List every version that there is, served or not, and why not."""
-        asked = await _message(request, IndexRequest, body_bytes)
+        asked = await message(request, IndexRequest)
         return [
             IndexEntry(
                 name=entry.name,
-                version=str(entry.version),
-                state="UNAVAILABLE" if entry.reason else "READY",
-                reason=entry.reason,
+                version=entry.version,
+                state="READY" if entry.is_served else "UNAVAILABLE",
+                reason=clipped(entry.reason, LONGEST_REFUSAL),
             )
-            for entry in index()
-            if not (asked.ready and entry.reason)
+            for entry in await repository.index()
+            if entry.is_served or not asked.ready
         ]
 
-    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": [Depends(refuse_foreign_pages)]}
+    guards = [Depends(refuse_foreign_pages), Depends(require_changeable)]
+    changes: dict[str, Any] = {"responses": CHANGED, "dependencies": guards}
 
     @router.post("/models/{name}/load", openapi_extra=_takes(LoadRequest, {}), **changes)
     async def load_model(name: ModelName, request: Request) -> dict[str, Any]:
-        """Load what is new, has changed, or was unloaded; where that is refused, what was served is served on."""
-        asked = await _message(request, LoadRequest, body_bytes)
+        """Load all versions of a model anew. If one is refused, what was served is served on."""
+        asked = await message(request, LoadRequest)
         if asked.parameters:
             raise ProblemError(400, "There are no parameters here: a model is loaded as its bundle has it.")
-        return await change("load", name)
+        try:
+            await repository.load(name)
+        except BundleError as error:
+            raise ProblemError(400, clipped(repository.explain(error), LONGEST_REFUSAL)) from None
+        return {}
 
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
     async def unload_model(name: ModelName, request: Request) -> dict[str, Any]:
         """Serve a model no more until it is loaded again; what it has taken on, it answers."""
-        await _message(request, ChangeRequest, body_bytes)
-        return await change("unload", name)
+        await message(request, ChangeRequest)
+        await repository.unload(name)
+        return {}
 
     return router
 
@@ -226,27 +261,11 @@ def _router(prefix: str = "") -> APIRouter:
     return APIRouter(prefix=INFERENCE_PROTOCOL + prefix, tags=["open inference protocol"])
 
 
-async def _content(request: Request, limit: int) -> bytes:
-    """The body, inflated."""
-    headers = dict(request.scope["headers"])
-    body = await read_body(headers, request.receive, limit)
-    return content_coding.decoded(body, headers.get(b"content-encoding", b""), limit)
-
-
-async def _message(request: Request, schema: type[Message], limit: int) -> Message:
-    """The body of a request that need not have one."""
-    return inference_messages.parse(schema, await _content(request, limit) or b"{}")
-
-
-def _response(content: bytes, head_bytes: int | None, asked: dict[bytes, bytes]) -> Response:
+def _response(content: bytes, head_bytes: int | None, asked: Headers) -> Response:
     content, headers = content_coding.encoded(content, asked.get(b"accept-encoding", b""))
     if head_bytes is None:
         return Response(content, headers=headers, media_type=JSON)
     return Response(content, headers=headers | {HEAD_BYTES: str(head_bytes)}, media_type=BINARY)
-
-
-def _told(repository: Repository, error: Exception) -> str:
-    return clipped(repository.explain(error), 400)
 
 
 # The OpenAPI document

@@ -14,6 +14,7 @@ def router(workers: Workers) -> APIRouter:
 
     @router.get(
         "/metrics",
+        name="metrics",
         response_class=Response,
         responses={200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}}, **documented(500)},
     )

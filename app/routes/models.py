@@ -9,7 +9,7 @@ from app.schemas import ModelDescription, ModelList, ModelName
 
 LINKS = {
     "model": {
-        "operationId": "describe_model_models__name__get",
+        "operationId": "describe_model",
         "parameters": {
             "path.name": "$response.body#/models/0/name",
             "query.version": "$response.body#/models/0/versions/0",

@@ -29,12 +29,11 @@ ERRORS = documented(400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
     """The routes that have a version of a model reverse."""
-    model = served.pick().model
-    problem, golden = model.problem, model.examples
+    golden, reference = served.examples, served.reference
     samples = [sequence for sequence, _ in golden]
 
     class ReverseRequest(RequestBody):
-        sequence: Annotated[list[int], accepted_by(problem), Field(examples=samples)]
+        sequence: Annotated[list[int], accepted_by(served), Field(examples=samples)]
 
     class ReverseBatchRequest(RequestBody):
         sequences: Annotated[
@@ -43,20 +42,20 @@ def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRou
                 min_length=1,
                 max_length=MOST_ITEMS,
                 examples=[samples],
-                json_schema_extra={"items": batch_item(problem)},
+                json_schema_extra={"items": batch_item(served)},
             ),
         ]
 
     single = APIRouter(route_class=json_route(limits), tags=["reversal"])
     batch = APIRouter(route_class=json_route(batch_limits), tags=["reversal"])
 
-    @single.post("/reverse", responses=ERRORS | exemplified([_response(answer, model.reference) for answer in golden]))
+    @single.post("/reverse", responses=ERRORS | exemplified([_response(answer, reference) for answer in golden]))
     async def reverse(body: ReverseRequest, version: Version = None) -> ReverseResponse:
         """Have the model reverse the first items of a sequence."""
         predictor = served.pick(version)
         return _response((body.sequence, await predictor.predict(body.sequence)), predictor.reference)
 
-    @batch.post("/reverse/batch", responses=ERRORS | exemplified([_batch_response(golden, model.reference)]))
+    @batch.post("/reverse/batch", responses=ERRORS | exemplified([_batch_response(golden, reference)]))
     async def reverse_batch(body: ReverseBatchRequest, version: Version = None) -> ReverseBatchResponse:
         """Have the model reverse each of many sequences; one that is refused carries its own error."""
         predictor = served.pick(version)

@@ -129,6 +129,9 @@ class Reversal(Problem):
         """A list of integers → itself. Raises `RuleBroken`."""
         if not isinstance(value, list):
             raise RuleBroken("list", f"a sequence is a list of integers, not {kind_of(value)}")
+        if not self.shortest <= len(value) <= self.longest:
+            count = f"exactly {self.longest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
+            raise RuleBroken("length", f"the sequence has {plural(len(value), 'item')}; {count} are needed")
         for index, item in enumerate(value):
             if type(item) is not int:
                 raise RuleBroken(
@@ -142,9 +145,6 @@ class Reversal(Problem):
                     f"item {index + 1} is {_shown(item)}; an item is from 1 to {self.cardinality}",
                     place=(index,),
                 )
-        if not self.shortest <= len(value) <= self.longest:
-            count = f"exactly {self.longest}" if self.shortest == self.longest else f"{self.shortest} to {self.longest}"
-            raise RuleBroken("length", f"the sequence has {plural(len(value), 'item')}; {count} are needed")
         return value
 
     def requests(self, sources: IdArray) -> list[Any]:

@@ -1,0 +1,96 @@
+"""The command line: serves the models, or refuses to start with one line that says why."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import logging.config
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from app import server
+from app import settings as options
+from app.logs import log_config
+from app.main import create_app
+from app.runtime import RuntimeMissing
+from app.settings import Settings, WrongSetting
+from app.signals import Signals
+from app.supervisor import CannotStart, Place, Supervisor
+from app.workers import Board
+from seq2seq.bundle import BundleError
+
+REFUSED = 1
+REFUSALS = (WrongSetting, RuntimeMissing, BundleError, OSError)
+
+logger = logging.getLogger("app")
+
+
+def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal says stop. Returns the exit status."""
+    _into_environment(parser().parse_args(arguments))
+    try:
+        settings = options.load()
+        reserved = server.reserve(settings.host, settings.port)
+    except REFUSALS as error:
+        return _refuse(error)
+    logging.config.dictConfig(log_config(settings))
+    with reserved:
+        try:
+            _supervise(signals, settings, reserved)
+        except CannotStart as error:
+            return _refuse(error)
+    return 0
+
+
+def _supervise(signals: Signals, settings: Settings, reserved: socket.socket) -> None:
+    """Have workers serve on the reserved address."""
+    board = Board(settings.workers)
+
+    def work(place: Place) -> None:
+        try:
+            with server.bind_beside(reserved) as listener:
+                app = create_app(settings, board=board, place=place.number)
+                server.serve(settings, app, listener, on_serving=place.serves)
+        except REFUSALS as error:
+            raise CannotStart(" ".join(str(error).split())) from error
+
+    Supervisor(
+        signals,
+        work,
+        settings.workers,
+        drain_s=settings.drain_s,
+        stop_s=settings.stop_timeout_s,
+        on_serving=lambda: _say_where(reserved),
+    ).run()
+
+
+def _refuse(error: Exception) -> int:
+    sys.stderr.write(f"app: cannot start: {' '.join(str(error).split())}\n")
+    return REFUSED
+
+
+def parser() -> argparse.ArgumentParser:
+    """An option for each setting, saying which environment variable it stands in for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Serve the models of a directory over HTTP.",
+        epilog="Each option overrides the environment variable that its help names.",
+    )
+    for name, field in Settings.model_fields.items():
+        help_ = f"{field.description} [{options.variable(name)}, default {options.default(name)}]"
+        parser.add_argument(options.option(name), metavar="VALUE", help=help_.replace("%", "%%"))
+    return parser
+
+
+def _into_environment(namespace: argparse.Namespace) -> None:
+    """Let the command line override the environment."""
+    for name, value in vars(namespace).items():
+        if value is not None:
+            os.environ[options.variable(name)] = value
+
+
+def _say_where(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    logger.info("serving on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)

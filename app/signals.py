@@ -1,0 +1,43 @@
+"""Notes signals before anything else is loaded. Loads little itself: process 1 loses a signal that comes earlier."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Collection
+
+NOW = signal.SIGUSR1
+"""Tells a worker to drop its requests and end. Where a worker does not handle it yet, it ends at once."""
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+HANDLED = (*STOPPING, signal.SIGCHLD)
+
+
+class Signals:
+    """Notes signals from the moment it is made until the process ends."""
+
+    def __init__(self) -> None:
+        self._noted_r, self._noted_w = os.pipe()
+        os.set_blocking(self._noted_w, False)
+        signal.set_wakeup_fd(self._noted_w, warn_on_full_buffer=False)
+        for number in HANDLED:
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, seconds: float | None, descriptors: Collection[int] = ()) -> tuple[bytes, list[int]]:
+        """Wait for a signal, for something to read, or for so long. Gives the signals' numbers and what to read."""
+        ready, _, _ = select.select([self._noted_r, *descriptors], [], [], seconds)
+        return os.read(self._noted_r, 4_096) if self._noted_r in ready else b"", ready
+
+    def forget(self) -> None:
+        """Leave signals to their default actions, in a fork."""
+        signal.set_wakeup_fd(-1)
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        os.close(self._noted_r)
+        os.close(self._noted_w)
+
+    def ignore(self) -> None:
+        """Let no further signal change the exit status. Python itself would go back to the default actions."""
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,175 @@
+"""Tries versions in a process of its own, so that one that loops, eats memory or crashes harms nobody.
+
+The process loads each version as the service would, answers its examples, and prints a line of JSON about it. It has
+limits on memory and on processor time. When it dies, the version that it had in hand is to blame. Knows nothing of
+HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from app import registry, runtime
+from seq2seq.bundle import BundleError, BundleUnreadable
+
+MOST_BYTES = {"onnx": 192 * 2**20, "tensorflow": 2**32}
+"""How much memory a trial may ask for, by runtime. The models that ship need 110 MB, most of it for ONNX Runtime."""
+
+ROOT = str(Path(__file__).parent.parent)
+"""Where the process finds this code."""
+
+PROVING = 20
+"""How many times larger the limits are if each version is to be proven too."""
+
+START_S = 60.0
+"""How long the process may take to start, and to wait for its turn and for the disk."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How the service will run the versions.
+
+    runtime     what runs the networks
+    kinds       the kind of problem that a model of this name must be trained on
+    batch_size  the most requests in one run
+    prove       whether each version is to be proven anew
+    seconds     how much processor time one version may take
+    """
+
+    runtime: runtime.Runtime = "onnx"
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int = 64
+    prove: bool = False
+    seconds: float = 20.0
+
+    @property
+    def times(self) -> int:
+        """By how much the limits grow with what is to be done."""
+        return PROVING if self.prove else 1
+
+    def load(self, path: Path, *, prove: bool = False) -> registry.Model:
+        """Read a version, check it in full and warm it up. Raises `BundleError`."""
+        kind = self.kinds.get(path.parent.name)
+        loader = runtime.loader(self.runtime)
+        return registry.load_model(path, loader, kind=kind, batch_size=self.batch_size, prove=prove)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial said of a version: its seal, or the reason why it is refused, and the file at fault."""
+
+    seal: str = ""
+    path: str = ""
+    reason: str = ""
+    is_unreadable: bool = False
+
+
+NOT_TRIED = Outcome(reason="was not tried, since the service stops", is_unreadable=True)
+
+
+class Trial:
+    """Tries versions on these terms, for one caller at a time."""
+
+    def __init__(self, terms: Terms):
+        self._terms = terms
+        self._process: subprocess.Popen[bytes] | None = None
+        self._in_turn = threading.Lock()
+        self._has_ended = threading.Event()
+
+    def __call__(self, paths: Sequence[Path]) -> list[Outcome]:
+        """Try versions one after another; what became of each, in order."""
+        outcomes: list[Outcome] = []
+        with self._in_turn:
+            while len(outcomes) < len(paths):
+                found, death = self._run(paths[len(outcomes) :])
+                outcomes += found
+                if len(outcomes) < len(paths):
+                    outcomes.append(death)
+        return outcomes
+
+    def end(self) -> None:
+        """Give up whatever is being tried, and try nothing more."""
+        self._has_ended.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def _run(self, paths: Sequence[Path]) -> tuple[list[Outcome], Outcome]:
+        """The outcomes that a process gave before it ended, and that of the version which it had in hand then."""
+        if self._has_ended.is_set():
+            return [], NOT_TRIED
+        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms)), *map(str, paths)]
+        environ = {**os.environ, "PYTHONPATH": ROOT}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  its command is this interpreter and paths of the disk
+                command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            return [], Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
+        with self._process as process:
+            if self._has_ended.is_set():
+                process.kill()
+            try:
+                output, _ = process.communicate(
+                    timeout=START_S + 2 * self._terms.times * self._terms.seconds * len(paths)
+                )
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, _ = process.communicate()
+        return [Outcome(**json.loads(line)) for line in output.splitlines()], self._blamed(process.returncode)
+
+    def _blamed(self, status: int) -> Outcome:
+        """What a version is refused for that was being tried when the process ended."""
+        if status == -signal.SIGXCPU:
+            seconds = self._terms.times * self._terms.seconds
+            return Outcome(reason=f"takes more than {seconds:g} s to load and to answer its examples")
+        if self._has_ended.is_set():
+            return NOT_TRIED
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return Outcome(reason=f"ends the process that tries it, by {how}; it may take too much memory")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try the versions at these paths, on the terms that come first. Returns the exit status."""
+    terms = Terms(**json.loads(arguments[0]))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else can write among the answers
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (terms.times * MOST_BYTES[terms.runtime],) * 2)
+    with contextlib.suppress(OSError):  # the system is to kill this process before the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    for path in map(Path, arguments[1:]):
+        _limit_seconds(terms.times * terms.seconds)
+        outcome = attempt(partial(terms.load, path, prove=terms.prove))
+        answers.write(f"{json.dumps(asdict(outcome))}\n")
+        answers.flush()
+    return 0
+
+
+def attempt(load: Callable[[], registry.Model]) -> Outcome:
+    """What becomes of a version when it is loaded."""
+    try:
+        return Outcome(seal=load().manifest.seal)
+    except BundleError as error:
+        return Outcome("", str(error.path), error.fault, isinstance(error, BundleUnreadable))
+
+
+def _limit_seconds(seconds: float) -> None:
+    """Have the system end this process once it has used so much more processor time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    ends = int(used.ru_utime + used.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (ends, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""Versions are tried in a process of their own, and hostile ones harm nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import service
+from onnx import TensorProto, helper
+
+from app.trial import Outcome, Terms, Trial
+from seq2seq import bundle
+
+MODELS = service.ROOT / "models"
+
+
+def copied(models_dir: Path, version: int = 1) -> Path:
+    """The addition model as another version, to be changed."""
+    directory = models_dir / "addition" / str(version)
+    shutil.copytree(MODELS / "addition" / "1", directory)
+    manifest = json.loads((directory / "manifest.json").read_bytes())
+    bundle.write_manifest(directory, manifest | {"version": str(version)})
+    return directory
+
+
+def sealed(directory: Path, graph: onnx.ModelProto) -> Path:
+    """The version with another graph, as somebody would leave it who can write to the models directory."""
+    content = graph.SerializeToString()
+    (directory / "greedy.onnx").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = bundle.read_manifest(directory)
+    proof = replace(manifest.evaluation, graph=digest)
+    files = manifest.files | {"greedy.onnx": bundle.FileEntry(digest, len(content))}
+    bundle.write_manifest(directory, replace(manifest, evaluation=proof, files=files).as_data())
+    return directory
+
+
+def looping(graph: onnx.ModelProto) -> None:
+    """Have a graph count to 2⁶² before it answers."""
+    counted = helper.make_graph(
+        [helper.make_node("Identity", ["goes_on"], ["goes_on_still"]), helper.make_node("Add", ["n", "n"], ["n_next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("n", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on_still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("n_next", TensorProto.FLOAT, []),
+        ],
+    )
+    constants = [("turns", [2**62], TensorProto.INT64), ("yes", [True], TensorProto.BOOL)]
+    for name, value, kind in constants:
+        graph.graph.initializer.append(helper.make_tensor(name, kind, [], value))
+    delayed(graph, [helper.make_node("Loop", ["turns", "yes", "zero"], ["delay"], name="forged\nline", body=counted)])
+
+
+def greedy(graph: onnx.ModelProto) -> None:
+    """Have a graph fill 64 GiB before it answers."""
+    graph.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [1], [2**34]))
+    fill = helper.make_node("ConstantOfShape", ["shape"], ["filled"])
+    delayed(graph, [fill, helper.make_node("ReduceMax", ["filled"], ["delay"], keepdims=0)])
+
+
+def delayed(graph: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Have the probabilities wait for what `nodes` compute, which is 0."""
+    graph.graph.initializer.append(helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]))
+    for node in graph.graph.node:
+        for place, name in enumerate(node.output):
+            if name == "probabilities":
+                node.output[place] = "probabilities_before"
+    graph.graph.node.extend([*nodes, helper.make_node("Add", ["probabilities_before", "delay"], ["probabilities"])])
+
+
+HOSTILE: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "loops": (looping, "takes more than 1 s to load and to answer its examples"),
+    "eats memory": (greedy, "alloc"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_version_is_refused_and_the_next_one_is_tried(tmp_path: Path, case: str) -> None:
+    change, reason = HOSTILE[case]
+    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    change(graph)
+    hostile = sealed(copied(tmp_path, 1), graph)
+    sound = copied(tmp_path, 2)
+    refused, passed = Trial(Terms(seconds=1))([hostile, sound])
+    assert reason in refused.reason
+    assert refused.seal == ""
+    assert passed == Outcome(seal=bundle.read_manifest(sound).seal)
+
+
+def test_version_that_kills_its_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a runtime does that a graph brings to its knees."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import app.registry, os; app.registry.load_model = lambda *_, **__: os.abort()"
+    )
+    monkeypatch.setattr("app.trial.ROOT", f"{tmp_path}:{service.ROOT}")
+    (outcome,) = Trial(Terms())([tmp_path])
+    assert outcome.reason == "ends the process that tries it, by SIGABRT; it may take too much memory"
+
+
+def test_broken_version_is_refused_by_the_file_at_fault(tmp_path: Path) -> None:
+    path = copied(tmp_path) / "greedy.onnx"
+    path.write_bytes(path.read_bytes()[::-1])
+    assert Trial(Terms())([path.parent]) == [Outcome("", str(path), bundle.ALTERED)]
+
+
+def children() -> str:
+    """The processes that this one has started."""
+    return "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+
+
+def test_trial_that_is_given_up_ends_at_once(tmp_path: Path) -> None:
+    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    looping(graph)
+    hostile = sealed(copied(tmp_path), graph)
+    trial = Trial(Terms(seconds=600))
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.extend(trial([hostile, hostile])))
+    thread.start()
+    while not children():  # the trial has begun
+        time.sleep(0.01)
+    trial.end()
+    thread.join(30)
+    assert [outcome.is_unreadable for outcome in outcomes] == [True, True]
+
+
+def test_proof_is_made_in_the_trial() -> None:
+    path = MODELS / "reversal" / "2"
+    assert Trial(Terms(prove=True))([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]

@@ -10,20 +10,28 @@ slow hash would. `python -m app.keys NAME` makes one. Knows nothing of HTTP.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import hmac
 import logging
+import math
+import os
 import re
 import secrets
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.settings import WrongSetting, variable
 
 LOOK_EVERY_S = 1.0
-"""The file is read again no sooner; a key that was taken out is refused by then."""
+"""How often the file is read; a key that was taken out is refused by then."""
+
+KEPT_S = 10.0
+"""How long the keys that were read last count. A file that is being replaced must not lock everybody out."""
 
 KEY_BYTES = 32
 KEY_PREFIX = "s2s_"
@@ -43,43 +51,91 @@ class BrokenKeys(WrongSetting):
 
 
 class KeyFile:
-    """The keys of a file. One that turns unusable is logged, and the keys known before are kept.
+    """The keys of a file, which a thread reads again and again while `watching` lasts.
 
+    Where it cannot be read, or holds a mistake, that is logged. After `KEPT_S` nobody gets in until it is sound again.
     Raises `BrokenKeys` where it cannot be used to begin with.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self._path = path
         self._clock = clock
-        self._looked = clock()
-        self._content = _read(path)
-        self._keys = parse(path, self._content)
+        self._good_until = math.inf
         self._complaint = ""
+        self._opened: int | None = None  # the file as it was read last
+        self._content = self._read()
+        self._take(parse(path, self._content))
 
     def name_of(self, key: bytes) -> str | None:
         """Whose key it is; None if nobody's. Takes as long for any key, whichever it is or nearly is."""
-        if self._clock() - self._looked >= LOOK_EVERY_S:
-            self._look()
         digest = hashlib.sha256(key).digest()
         found = None
-        for name, known in self._keys:
+        for name, known in self._keys if self._clock() < self._good_until else ():
             if hmac.compare_digest(digest, known):
                 found = name
         return found
 
-    def _look(self) -> None:
-        self._looked = self._clock()
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Read the file every `LOOK_EVERY_S` for as long as the context lasts."""
+        self._good_until = self._clock() + KEPT_S
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
         try:
-            content = _read(self._path)
-            if content != self._content:
-                self._keys = parse(self._path, content)
-                self._content = content
-                logger.info("read %d API keys anew from %s", len(self._keys), self._path)
-            self._complaint = ""
+            yield
+        finally:
+            ended.set()  # and not waited for: the thread may hang with the file system
+
+    def _watch(self, ended: threading.Event) -> None:
+        self.look()
+        while not ended.wait(LOOK_EVERY_S):
+            self.look()
+        self._close()
+
+    def look(self) -> None:
+        """Read the file, once."""
+        now = self._clock()
+        try:
+            content = self._read()
+            if content != self._content or self._complaint:
+                self._take(parse(self._path, content))
+            self._content, self._complaint = content, ""
+            self._good_until = now + KEPT_S
         except BrokenKeys as error:
-            if str(error) != self._complaint:
-                logger.error("kept the API keys as they were: %s", error)
-            self._complaint = str(error)
+            self._good_until = min(self._good_until, now + KEPT_S)
+            follows = "the keys before still count for some seconds" if now < self._good_until else "nobody gets in"
+            if self._complaint != (complaint := f"{error}; {follows}"):
+                logger.error("%s", complaint)
+            self._complaint = complaint
+
+    def _take(self, keys: Keys) -> None:
+        self._keys = keys
+        if keys:
+            logger.info("read %d API keys from %s", len(keys), self._path)
+        else:
+            logger.warning("%s holds no API key, so nobody gets in", self._path)
+
+    def _read(self) -> bytes:
+        """What the file holds. It stays open until the next time, so that there is one to give up when they run out."""
+        try:
+            try:
+                opened = os.open(self._path, os.O_RDONLY)
+            except OSError as error:
+                if self._opened is None or error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                self._close()
+                opened = os.open(self._path, os.O_RDONLY)
+            self._close()
+            self._opened = opened
+            with os.fdopen(opened, "rb", closefd=False) as file:
+                return file.read()
+        except OSError as error:
+            raise _broken(self._path, f"cannot be read: {error.strerror}") from error
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            os.close(self._opened)
+            self._opened = None
 
 
 def parse(path: Path, content: bytes) -> Keys:
@@ -93,16 +149,7 @@ def parse(path: Path, content: bytes) -> Keys:
         if not found:  # what it says may be a key, so it is not shown
             raise _broken(path, f"line {number} is not NAME:HASH; `python -m app.keys NAME` writes such lines")
         keys.append((found[1], bytes.fromhex(found[2])))
-    if not keys:
-        raise _broken(path, "holds no key; `python -m app.keys NAME` makes one")
     return keys
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _broken(path, f"cannot be read: {error.strerror}") from error
 
 
 def _broken(path: Path, fault: str) -> BrokenKeys:

@@ -15,6 +15,7 @@ from app import docs, errors, runtime, security
 from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
+from app.keys import KeyFile
 from app.lifecycle import Lifecycle, Phase
 from app.logs import AccessLog
 from app.measures import Traffic
@@ -54,7 +55,8 @@ def create_app(
     `BundleError`.
     """
     settings = settings or load()
-    guards = security.guards(settings)
+    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+    guards = security.guards(settings, keys)
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings)
     if models is None:
@@ -79,7 +81,8 @@ def create_app(
             repository.watching(settings.watch_s),
             lifecycle.lifespan(),
         ):
-            yield
+            with keys.watching() if keys else nullcontext():
+                yield
 
     app = _API(
         title=TITLE,
@@ -99,7 +102,7 @@ def create_app(
     app.state.guards = guards
     app.state.root_path = settings.root_path
     app.state.tracing = tracing
-    app.asks_for_keys = settings.api_keys_file is not None
+    app.asks_for_keys = keys is not None
     app.state.lifecycle = lifecycle
     app.state.repository = repository
     app.state.traffic = traffic

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from random import Random
 from time import perf_counter
@@ -40,6 +41,8 @@ SANE = re.compile(rb"[A-Za-z0-9_.\-]{1,64}")
 
 _ids = Random()  # noqa: S311  seeded by the system once; an id is no secret, and asking the system for each is slow
 
+os.register_at_fork(after_in_child=_ids.seed)  # or workers that are forked would give the same ids
+
 logger = logging.getLogger(__name__)
 
 
@@ -58,8 +61,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
+        id_ = request_id(scope)
+        scope.setdefault("state", {})["request_id"] = id_.decode("ascii")
         began = perf_counter()
         status = 0
 
@@ -67,7 +70,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
+                message["headers"] = [*message.get("headers", ()), (HEADER, id_)]
             await send(message)
 
         try:
@@ -77,7 +80,7 @@ class RequestMiddleware:
                 raise
             status = status or scope["state"].get(STATUS, GONE_STATUS)
         except Exception:
-            name = request_id.decode("ascii")
+            name = id_.decode("ascii")
             logger.exception("request %s failed", name, extra={"request_id": name})
             if status:
                 raise
@@ -98,14 +101,12 @@ def route_of(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", OTHER)
 
 
-def _request_id(scope: Scope) -> bytes:
+def request_id(scope: Scope) -> bytes:
+    """The id that a request brought, if it is a sane one, or a fresh one."""
     for name, value in scope["headers"]:
         if name == HEADER:
             given: bytes = value
-            return given if SANE.fullmatch(given) else fresh_id()
-    return fresh_id()
-
-
-def fresh_id() -> bytes:
-    """An id for a request that brought none."""
+            if SANE.fullmatch(given):
+                return given
+            break
     return b"%016x" % _ids.getrandbits(64)

@@ -3,12 +3,15 @@
 - A response's head and body leave in one write. uvicorn hands the head to the system as soon as it is known, and the
   body right after; for an answer of a hundred bytes that second call costs as much as validating the request. An
   application that has both can hand them over together, which spares it uvicorn's look at every header.
-- A request must have come whole within a time, its head within a size, and an answer must be read within that time.
+- A request must have come whole within a time, and an answer must be read within that time.
+- A request's head is bounded, and so is what frames its body.
 - A request whose client has gone is cancelled, so that what waits for its turn is not run for nobody.
 - While the service drains, answers ask the client to connect anew, which leads it to another instance.
-- What is no HTTP, or could be read in more than one way, gets a problem, as every other error.
+- What is no HTTP, or could be read in more than one way, gets a problem after the answers to the requests before it.
+  Nothing is read after that.
+- Only HTTP is spoken. A wish for another protocol is left out, and the request is answered.
 
-Knows nothing of routes.
+Knows no routes but those that tell of the service's health.
 """
 
 from __future__ import annotations
@@ -16,48 +19,96 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from starlette.types import Scope
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import errors, middleware
 from app.errors import ProblemError
 from app.measures import Log
+from app.security import HEALTH
 
-MOST_HEAD_BYTES = 64 * 1024
-UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+MOST_BYTES = 64 * 1024
+"""The most that a request's head may hold, and the most that may frame its body: chunk extensions and trailers."""
+
+CHUNK_BYTES = 12
+"""What a chunk's size in eight digits and two ends of lines take. They do not count, however many chunks there are."""
+
+HTTP = re.compile(rb" *HTTP/")
+ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)?(.*)", re.IGNORECASE)
+
 NOT_HTTP = ProblemError(400, "What came is not HTTP/1.1 as RFC 9112 has it.")
-LARGE_HEAD = ProblemError(431, f"The request line and headers are larger than {MOST_HEAD_BYTES} bytes.")
+UNKNOWN_VERSION = ProblemError(400, "The request line names no version that this service knows; send HTTP/1.1.")
+OTHER_TARGET = ProblemError(
+    400, "The request's target and its header Host name different hosts; send the same in both."
+)
+TOO_LARGE = ProblemError(
+    431, f"The request's head, or its chunk extensions and trailers, are larger than {MOST_BYTES} bytes."
+)
 SLOW = ProblemError(408, "The request did not come whole in the time that this service waits for it.")
 
 
-class Ambiguous(Exception):
-    """A request that another reader may take for another one; it is refused as no HTTP."""
+class Reading(Enum):
+    """What a connection is read for.
+
+    START  a request's first byte
+    HEAD   the rest of its request line and headers
+    BODY   what follows its head
+    END    nothing: a request was refused
+    """
+
+    START = "start"
+    HEAD = "head"
+    BODY = "body"
+    END = "end"
+
+
+START, HEAD, BODY, END = Reading
+"""By names of the module, for looking one up in its class takes Python 3.11 20 times as long."""
+
+
+class Refused(Exception):
+    """A request that the parser takes and this service does not."""
+
+    def __init__(self, problem: ProblemError):
+        super().__init__(problem.detail)
+        self.problem = problem
 
 
 class HttpProtocol(HttpToolsProtocol):
     """As uvicorn's, but for what is said above.
 
-    Its class says how long it waits, whether the service drains, and who is told of requests that are refused here.
+    Its class says how long it waits, whether the service drains, who is told of requests that are refused here, and
+    which hosts requests may be for.
     """
 
     read_timeout_s: float = 20.0
     is_draining: Callable[[], bool] = staticmethod(lambda: False)
     note: Log = staticmethod(lambda *_: None)
+    check_host: Callable[[bytes], ProblemError | None] = staticmethod(lambda _: None)
 
     transport: OneWrite  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self._reading = START
+        self._read = b""  # the data that is read; of a head that began before, all since then
+        self._left = MOST_BYTES  # how much more may come that is no body
+        self._goes_on = False  # whether what is read began before the data that is read, so that all of it counts
+        self._is_plain = False  # whether the request line that is read was seen to end in HTTP/1.1, as most do
+        self._line_at = 0  # where in what is read the next request line is to be found
+        self._host: bytes | None = None
+        self._checked_host: bytes | None = None  # the last one that requests may be for
+        self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._task: asyncio.Task[None] | None = None
-        self._coming = False  # whether a request has begun to come and is not whole yet
-        self._head_goes_on = False  # whether the head that is coming began before the data that is read
-        self._head_bytes = 0
-        self._head_is_whole = False
-        self._hosts = 0
+        self._last_words = b""  # what is sent once all requests are answered, and then the connection is closed
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -68,33 +119,69 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._reading = END
         self._end_read_timer()
         self._end_write_timer()
+        if self._running is not None:
+            self._running.disconnected = True
         if self._task is not None and not self._task.done():
             self._task.cancel(middleware.CLIENT_GONE)
 
     # Reading
 
     def data_received(self, data: bytes) -> None:
-        if not self._coming and b"pgrade" in data:
-            data = _without_upgrade(data)
-        self._head_goes_on = self._coming and not self._head_is_whole
-        super().data_received(data)
-        if self._coming:
-            if self._head_goes_on and not self._head_is_whole:
-                self._head_bytes += len(data)
-                if self._head_bytes > MOST_HEAD_BYTES:
-                    self._refuse(LARGE_HEAD)
-            self._await_request()
+        if self._reading is END:
+            return
+        self._unset_keepalive_if_required()
+        self._read = self._read + data if self._reading is HEAD else data
+        if self._reading is START:
+            self._goes_on = False
+            end = data.find(b"\n")
+            self._is_plain = data.startswith(b" HTTP/1.1\r", end - 10)
+            self._line_at = end if self._is_plain else 0
+        else:
+            self._goes_on = True
+            self._left -= len(data)
+            if self._reading is BODY:
+                self._line_at = 0
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            refused = error.__context__
+            self._refuse(refused.problem if isinstance(refused, Refused) else NOT_HTTP)
+            return
+        if self._reading is not HEAD:
+            self._read = b""
+        if self._reading is not START:
+            if self._left < 0:
+                self._refuse(TOO_LARGE)
+            else:
+                self._await_request()
         elif self._is_idle():
             self._await_request()  # what came is no request, such as an empty line, but has ended uvicorn's own wait
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Have the parser read data. Where it stops for another protocol, give it the head again without that wish.
+
+        It would take what follows the head for that protocol. HTTP lets a server ignore the wish, and Java's client
+        has it with every request.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as wish:
+                data = memoryview(data)[wish.args[0] :]
+                headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+                line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode("ascii"))
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.feed_data(b"%b %b HTTP/%b\r\n" % line + b"".join(headers) + b"\r\n")
+
     def on_message_begin(self) -> None:
-        self._coming = True
-        self._head_goes_on = False
-        self._head_bytes = 0
-        self._head_is_whole = False
-        self._hosts = 0
+        self._reading = HEAD
+        self._left = MOST_BYTES
+        self._goes_on = False
+        self._host = None
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -102,34 +189,106 @@ class HttpProtocol(HttpToolsProtocol):
 
         What follows a chunked body is no header, and any coding but `chunked` would have to be undone.
         """
-        if self._head_is_whole:
+        if self._reading is BODY:
+            if not self._goes_on:
+                self._left -= len(name) + len(value)
             return
         name = name.lower()
         if name == b"host":
-            self._hosts += 1
+            if self._host is not None:
+                raise Refused(NOT_HTTP)
+            self._host = value
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
-                raise Ambiguous(name)
+                raise Refused(NOT_HTTP)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
-            raise Ambiguous("host")
-        self._head_is_whole = True
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refused(NOT_HTTP)
+            return  # it is parsed again
+        if not self._is_plain:
+            self._check_version()
+        if self._host is None:
+            raise Refused(NOT_HTTP)
+        if len(self._read) > MOST_BYTES and self._head_bytes() > MOST_BYTES:
+            raise Refused(TOO_LARGE)
+        if not self.url.startswith(b"/"):
+            self._leave_out_host()
+        if self._host != self._checked_host:
+            self._check_host(self._host)
+        self._reading = BODY
+        self._left = MOST_BYTES
+        self._goes_on = False
         super().on_headers_complete()
         if self.is_draining():
             self.cycle.keep_alive = False
 
+    def on_chunk_header(self) -> None:
+        if self._goes_on:
+            self._left += CHUNK_BYTES
+
+    def on_body(self, body: bytes) -> None:
+        """As uvicorn's, without its question for a WebSocket at every call."""
+        if self._goes_on:
+            self._left += len(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
     def on_message_complete(self) -> None:
-        self._coming = False
-        self._end_read_timer()
-        super().on_message_complete()
+        if self._reading is BODY:
+            self._reading = START
+            self._is_plain = False
+            self._end_read_timer()
+            if not self.cycle.response_complete:
+                self.cycle.more_body = False
+                self.cycle.message_event.set()
+
+    def _check_version(self) -> None:
+        """Refuse a request line that ends in no version of HTTP. The parser takes other protocols without a word."""
+        version = self.parser.get_http_version()
+        target = b" %b " % self.url
+        self._line_at = self._read.find(target, self._line_at) + len(target)
+        if version not in ("1.1", "1.0") or not HTTP.match(self._read, self._line_at):
+            raise Refused(UNKNOWN_VERSION)
+        if version == "1.0":
+            self._host = self._host or b""
+            self.expect_100_continue = False  # which it does not know
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _leave_out_host(self) -> None:
+        """Make the target a path, where it names the host that `Host` names too."""
+        if self.url == b"*":
+            return
+        found = ABSOLUTE.fullmatch(self.url)
+        if found is None:
+            raise Refused(NOT_HTTP)
+        host, path, query = found.groups()
+        if host.lower() != (self._host or b"").lower():
+            raise Refused(OTHER_TARGET)
+        self.url = (path or b"/") + query
+
+    def _check_host(self, host: bytes) -> None:
+        if self.url.partition(b"?")[0].decode("ascii") not in HEALTH:
+            if problem := self.check_host(host):
+                raise Refused(problem)
+            self._checked_host = host
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         scope: Scope = cycle.scope  # type: ignore[assignment]  # whose extensions are anybody's
         scope["extensions"] = {middleware.WHOLE: partial(self._send_whole, cycle)}
+        if cycle.waiting_for_100_continue:
+            app = _closing_uninvited(app, cycle)
+        self._running = cycle
         self._task = self.loop.create_task(cycle.run_asgi(app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
@@ -145,46 +304,48 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _came_too_slowly(self) -> None:
         self._read_timer = None
-        if self._coming:
-            self._refuse(SLOW)
-        else:
+        if self._reading is START:
             self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words are less clear
-        self._refuse(NOT_HTTP)
+        else:
+            self._refuse(SLOW)
 
     def _refuse(self, problem: ProblemError) -> None:
-        """Answer with a problem, unless another answer is on its way, and close the connection."""
-        if not self.transport.is_closing() and self._may_answer():
-            come: Scope | None = self.scope  # type: ignore[assignment]  # which uvicorn has as None before the first
-            scope: Scope = {"method": "none", "path": "", **(come or {}), "client": self.client}
-            state = scope.setdefault("state", {})
-            request_id = state.setdefault("request_id", middleware.fresh_id().decode("ascii"))
-            self.transport.write(_closing(problem, scope, request_id))
-            if self._is_handed_on():
-                state[middleware.STATUS] = problem.status  # which the application notes when it ends
-            else:
-                self.note(scope, middleware.OTHER, problem.status, 0.0)
-        self.transport.close()
-
-    def _is_handed_on(self) -> bool:
-        """Whether the application has the request that is coming."""
-        cycle = self._last_cycle()
-        return cycle is not None and cycle.scope is self.scope
-
-    def _may_answer(self) -> bool:
-        """Whether what is written now is the answer to the request that is coming."""
-        if self._is_handed_on():  # it may be answered already
-            return not self.cycle.response_started and not self.pipeline
-        return self._is_idle()
+        """Read no more. Answer with a problem after the requests that came before, and close the connection."""
+        reading, self._reading = self._reading, END
+        self._end_read_timer()
+        scope: Scope = {"method": "none", "path": "", "headers": [], "client": self.client}
+        if reading is not START:
+            scope.update(self.scope)
+        state = scope.setdefault("state", {})
+        request_id = state.setdefault("request_id", middleware.request_id(scope).decode("ascii"))
+        words = _closing(problem, scope, request_id)
+        if reading is BODY and not self.pipeline:  # the application has it
+            running = self.cycle
+            if running.response_started:
+                running.keep_alive = False
+                if running.response_complete:
+                    self.transport.close()
+                return
+            running.disconnected = True
+            state[middleware.STATUS] = problem.status  # which the application notes when it ends
+            self._close(words)
+            return
+        if reading is BODY:
+            self.pipeline.popleft()
+        self.note(scope, middleware.OTHER, problem.status, 0.0)
+        self._last_words = words
+        if self._is_idle():
+            self._close(words)
 
     def _is_idle(self) -> bool:
         """Whether no request is being answered."""
-        cycle = self._last_cycle()
-        return cycle is None or cycle.response_complete
+        return self._running is None or self._running.response_complete
 
-    def _last_cycle(self) -> RequestResponseCycle | None:
-        return self.cycle  # which uvicorn declares to be there before the first request as well
+    def _close(self, words: bytes) -> None:
+        """Close the connection after these last words, unless it is closed."""
+        if not self.transport.is_closing():
+            self.transport.write(words)
+            self.transport.close()
 
     # Writing
 
@@ -208,6 +369,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.transport.flush()
         super().on_response_complete()
+        if self._last_words and self._is_idle():
+            self._close(self._last_words)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -228,29 +391,23 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def http_protocol(
-    read_timeout: float, draining: Callable[[], bool] = lambda: False, told: Log = lambda *_: None
+    read_timeout: float,
+    draining: Callable[[], bool] = lambda: False,
+    told: Log = lambda *_: None,
+    host_checked: Callable[[bytes], ProblemError | None] = lambda _: None,
 ) -> type[HttpProtocol]:
-    """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse."""
+    """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse.
+
+    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that.
+    """
 
     class LimitedHttpProtocol(HttpProtocol):
         read_timeout_s = read_timeout
         is_draining = staticmethod(draining)
         note = staticmethod(told)
+        check_host = staticmethod(host_checked)
 
     return LimitedHttpProtocol
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """A request less its wish for another protocol, which HTTP lets a server ignore.
-
-    The parser would take what follows the head for that protocol, and Java's client asks for HTTP/2 with every body.
-    Only a head that is whole and ends where any reader ends it is touched: of a line that goes on in the next piece, or
-    of a body, nothing may be taken.
-    """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    if not end or head.count(b"\n") != head.count(b"\r\n"):
-        return data
-    return UPGRADE.sub(b"", head) + end + rest
 
 
 class OneWrite:
@@ -295,3 +452,20 @@ def _closing(problem: ProblemError, scope: Scope, request_id: str) -> bytes:
     headers = [*response.raw_headers, (middleware.HEADER, request_id.encode("ascii")), (b"connection", b"close")]
     lines += [name + b": " + value for name, value in headers]
     return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+def _closing_uninvited(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """An application whose client waits to be invited to send its body.
+
+    Without an invitation nobody knows whether the body comes, so an answer given before that closes the connection.
+    """
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_closing(message: Message) -> None:
+            if cycle.waiting_for_100_continue:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, send_closing)
+
+    return application

@@ -7,7 +7,8 @@ Whoever asks after the service's health needs neither key nor host. Knows nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -19,12 +20,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import errors
 from app.errors import ProblemError
 from app.keys import KeyFile
-from app.settings import Settings
+from app.settings import Settings, variable
 
 HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
 """What orchestrators ask, by address and without a key."""
 
+CHECKED = "host is checked"
+"""Where a request's state says that its `Host` is one that a setting allows."""
+
 HOST = re.compile(rb"((?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+LOOPBACK = re.compile(rb"((?:[a-z0-9_-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+ADDRESS = re.compile(rb"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 TENSORS = "Inference-Header-Content-Length"
 CORS_TAKEN = ("Authorization", "X-API-Key", "X-Request-ID", "X-Timeout-Ms", "traceparent", "tracestate", TENSORS)
 CORS_SHOWN = ("X-Request-ID", "Retry-After", TENSORS)
@@ -39,12 +45,20 @@ WRONG_KEY = ProblemError(
     "The API key is unknown; it may have been replaced.",
     headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
 )
-FOREIGN_PAGE = ProblemError(403, "A web page of another origin may not change what is served; ask without a browser.")
+FOREIGN_PAGE = (
+    "A web page of another origin may not change what is served. Ask without a browser, or name this service's host in "
+    f"{variable('allowed_hosts')}."
+)
 WRONG_HOST = ProblemError(400, "The header Host is missing, or names no host that this service answers for.")
+NOT_LOOPBACK = ProblemError(
+    400,
+    "This service listens on a loopback address. It answers requests for localhost, 127.0.0.1 or [::1] only, unless "
+    f"{variable('allowed_hosts')} names their Host.",
+)
 
 
-def guards(settings: Settings) -> list[Middleware]:
-    """What stands in front of every route, outermost first. Raises `BrokenKeys`."""
+def guards(settings: Settings, keys: KeyFile | None) -> list[Middleware]:
+    """What stands in front of every route, outermost first."""
     wanted = []
     if settings.allowed_hosts:
         wanted.append(Middleware(HostCheck, settings.allowed_hosts))
@@ -58,9 +72,19 @@ def guards(settings: Settings) -> list[Middleware]:
                 expose_headers=CORS_SHOWN,
             )
         )
-    if settings.api_keys_file is not None:
-        wanted.append(Middleware(KeyCheck, KeyFile(settings.api_keys_file)))
+    if keys is not None:
+        wanted.append(Middleware(KeyCheck, keys))
     return wanted
+
+
+def host_check(settings: Settings, address: str) -> Callable[[bytes], ProblemError | None]:
+    """What is wrong with a request's `Host` where the service listens on an address; for a connection to ask.
+
+    A web page whose own name is made to point at a loopback address (DNS rebinding) still sends its name.
+    """
+    if settings.allowed_hosts or not ip_address(address).is_loopback:
+        return lambda _: None
+    return lambda host: None if LOOPBACK.fullmatch(host) else NOT_LOOPBACK
 
 
 def guarded(app: ASGIApp, guards: Sequence[Middleware]) -> ASGIApp:
@@ -73,11 +97,17 @@ def guarded(app: ASGIApp, guards: Sequence[Middleware]) -> ASGIApp:
 def refuse_foreign_pages(request: Request) -> None:
     """Raise 403 where a browser asks on behalf of a page of another origin.
 
-    Such a page can have it send a POST to any address that the browser reaches, without being let read the answer.
+    Such a page can have it send a POST to any address that the browser reaches, without being let read the answer. The
+    two headers agree as well where the page's own name is made to point here, so the name must be one that is checked.
     """
-    origin = request.headers.get("origin")
-    if origin is not None and origin.rpartition("//")[2] != request.headers.get("host"):
-        raise FOREIGN_PAGE
+    origin, host = request.headers.get("origin"), request.headers.get("host", "")
+    if origin is None:
+        return
+    is_safe = request.scope["state"].get(CHECKED) or any(
+        each.fullmatch(host.encode("latin-1")) for each in (LOOPBACK, ADDRESS)
+    )
+    if origin.rpartition("//")[2] != host or not is_safe:
+        raise ProblemError(403, FOREIGN_PAGE)
 
 
 class KeyCheck:
@@ -113,9 +143,12 @@ class HostCheck:
         self._endings = tuple(host[1:] for host in hosts if host.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _asks_after_health(scope) and not self._is_ours(scope):
-            await errors.response(scope, WRONG_HOST)(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            if self._is_ours(scope):
+                scope.setdefault("state", {})[CHECKED] = True
+            elif not _asks_after_health(scope):
+                await errors.response(scope, WRONG_HOST)(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:

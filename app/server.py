@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from app import security
 from app.lifecycle import Lifecycle
 from app.logs import log_config
 from app.protocol import http_protocol
@@ -141,18 +142,19 @@ def serve(settings: Settings, app: FastAPI, listener: socket.socket, *, on_servi
     """Serve `app` on a bound socket until a signal says stop."""
     _allow_many_connections()
     lifecycle: Lifecycle = app.state.lifecycle
-    config = _config(settings, app, lifecycle)
+    config = _config(settings, app, lifecycle, listener.getsockname()[0])
     listeners = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
     Server(config, lifecycle, drain_s=settings.drain_s, stop_s=settings.stop_timeout_s, on_serving=on_serving).run(
         sockets=listeners
     )
 
 
-def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle) -> uvicorn.Config:
+def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str) -> uvicorn.Config:
+    hosts = security.host_check(settings, address)
     return uvicorn.Config(
         app,
         lifespan="on",
-        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note),
+        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note, hosts),
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own

@@ -130,7 +130,9 @@ class Settings(BaseSettings):
         default=None, description="File of the API keys that are asked for on every route but health; none for no keys"
     )
     allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
-        default=[], description='Hosts that requests may be for, as JSON: ["*.example.com"]; empty for any'
+        default=[],
+        description='Hosts that requests may be for, as JSON: ["*.example.com"]; empty for any'
+        ", but on a loopback address for its own names",
     )
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default=[], description='Origins whose pages may ask from a browser, as JSON: ["https://example.com"]; or ["*"]'

@@ -108,7 +108,7 @@ class Connection:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
         assert self._reader is not None
         self._writer.write(
-            b"POST %s HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+            b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (question.path.encode("ascii"), len(question.body), question.body)
         )
         head = await self._reader.readuntil(b"\r\n\r\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -233,3 +235,17 @@ def test_other_request_id_is_replaced(client: Client, request_id: str) -> None:
     (made,) = answer.headers.get_list("x-request-id")
     assert made != request_id
     assert len(made) == 16
+
+
+def test_forked_processes_make_different_ids() -> None:
+    program = """
+import os
+from app.middleware import request_id
+for _ in range(3):
+    if not os.fork():
+        break
+os.write(1, b"".join(request_id({"headers": []}) + b" " for _ in range(5)))
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert len(made) == len(set(made)) == 4 * 5

@@ -1,21 +1,25 @@
-"""The file of API keys: what it may hold, and that it is read anew without ever letting in who is not in it."""
+"""The file of API keys: what it may hold, and that it is read anew and that who is not in it is never let in."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
 import os
+import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app import keys
-from app.keys import LOOK_EVERY_S, BrokenKeys, KeyFile
+from app.keys import KEPT_S, LOOK_EVERY_S, BrokenKeys, KeyFile
 
 OLD, NEW = keys.fresh_key(), keys.fresh_key()
 
@@ -29,8 +33,8 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def go_on(self) -> None:
-        self.now += LOOK_EVERY_S
+    def go_on(self, seconds: float = LOOK_EVERY_S) -> None:
+        self.now += seconds
 
 
 @pytest.fixture
@@ -86,8 +90,6 @@ def test_comments_and_empty_lines_are_passed_over(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"", "holds no key"),
-        (b"# nothing\n\n", "holds no key"),
         (b"ci:" + OLD.encode(), "line 1 is not NAME:HASH"),
         (OLD.encode(), "line 1 is not NAME:HASH"),
         (b"\n\nci:" + b"0" * 63, "line 3 is not NAME:HASH"),
@@ -129,28 +131,31 @@ def test_whatever_a_file_holds_it_is_keys_or_refused(content: bytes) -> None:
 
 def test_keys_are_rotated(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "app")
-    clock = Clock()
-    file = KeyFile(path, clock)
+    file = KeyFile(path)
     path.write_text(f"{keys.line('ci', OLD)}\n{keys.line('ci', NEW)}\n")
     assert owner(file, NEW) is None  # not looked yet
-    clock.go_on()
+    file.look()
     assert owner(file, OLD) == owner(file, NEW) == "ci"
     path.write_text(f"{keys.line('ci', NEW)}\n")
-    clock.go_on()
+    for _ in range(3):
+        file.look()
     assert owner(file, OLD) is None
     assert owner(file, NEW) == "ci"
-    assert caplog.text.count("API keys anew") == 2
+    assert [record.message.split(" from ")[0] for record in caplog.records] == [
+        "read 1 API keys",
+        "read 2 API keys",
+        "read 1 API keys",
+    ]
     assert OLD not in caplog.text
     assert NEW not in caplog.text
 
 
 def test_change_of_the_same_size_and_time_is_seen(path: Path) -> None:
-    clock = Clock()
-    file = KeyFile(path, clock)
+    file = KeyFile(path)
     before = path.stat()
     path.write_text(f"{keys.line('ci', NEW)}\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    clock.go_on()
+    file.look()
     assert owner(file, NEW) == "ci"
     assert owner(file, OLD) is None
 
@@ -159,49 +164,123 @@ def test_file_that_another_takes_the_place_of_is_read(path: Path, tmp_path: Path
     """As Kubernetes changes a mounted secret: by turning a link."""
     link = tmp_path / "link"
     link.symlink_to(path)
-    clock = Clock()
-    file = KeyFile(link, clock)
+    file = KeyFile(link)
     other = tmp_path / "other"
     other.write_text(keys.line("web", NEW))
     turned = tmp_path / "turned"
     turned.symlink_to(other)
     turned.replace(link)
-    clock.go_on()
+    file.look()
     assert owner(file, NEW) == "web"
     assert owner(file, OLD) is None
 
 
-@pytest.mark.parametrize("content", ["", "# none\n", f"ci:{NEW}\n", "nonsense", None])
-def test_broken_file_keeps_the_old_keys(path: Path, content: str | None, caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
-    file = KeyFile(path, clock)
-    if content is None:
-        path.unlink()
-    else:
-        path.write_text(content)
+@pytest.mark.parametrize("content", ["", "\ufeff", "# none\n\n", f"#{keys.line('ci', OLD)}\n"])
+def test_last_key_is_revoked_by_a_file_without_one(path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    file = KeyFile(path)
+    path.write_text(content)
     for _ in range(3):
-        clock.go_on()
-        assert owner(file, OLD) == "ci"
-        assert owner(file, NEW) is None
-        assert owner(file, "") is None
-    assert caplog.text.count("kept the API keys as they were") == 1
-    assert NEW not in caplog.text
+        file.look()
+        assert owner(file, OLD) is owner(file, "") is None
+    assert [record.message for record in caplog.records] == [f"{path} holds no API key, so nobody gets in"]
+    assert owner(KeyFile(path), OLD) is None  # a worker that starts anew
     path.write_text(keys.line("web", NEW))
-    clock.go_on()
+    file.look()
     assert owner(file, NEW) == "web"
-    assert owner(file, OLD) is None
 
 
-def test_every_second_breakage_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("content", [f"ci:{NEW}\n", f"{keys.line('ci', OLD)}\nnonsense", None])
+def test_file_that_breaks_lets_nobody_in_after_some_seconds(
+    path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A moment in which it cannot be used, as while it is replaced, locks nobody out."""
     clock = Clock()
     file = KeyFile(path, clock)
     whole = path.read_text()
-    for content in ("broken", whole, "broken", whole):
-        path.write_text(content)
-        for _ in range(2):
+    for _ in range(2):
+        file.look()
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(content)
+        for _ in range(int(KEPT_S / LOOK_EVERY_S) - 1):
             clock.go_on()
+            file.look()
             assert owner(file, OLD) == "ci"
-    assert caplog.text.count("kept the API keys as they were") == 2
+            assert owner(file, NEW) is owner(file, "") is None
+        for _ in range(3):
+            clock.go_on()
+            file.look()
+            assert owner(file, OLD) is owner(file, NEW) is None
+        path.write_text(whole)
+        file.look()
+        assert owner(file, OLD) == "ci"
+    assert caplog.text.count("still count for some seconds") == 2
+    assert caplog.text.count("nobody gets in") == 2
+    assert NEW not in caplog.text
+
+
+def test_moment_in_which_the_file_breaks_changes_nothing(path: Path) -> None:
+    clock = Clock()
+    file = KeyFile(path, clock)
+    for content in ("nonsense", path.read_text()) * 10:
+        path.write_text(content)
+        clock.go_on(KEPT_S / 2)
+        file.look()
+        assert owner(file, OLD) == "ci"
+
+
+def test_file_system_that_hangs_lets_nobody_in(path: Path) -> None:
+    """A thread that reads, and never comes back, is not asked: what counts is when it last did."""
+    os.mkfifo(hanging := path.with_name("hanging"))
+    clock = Clock()
+    file = KeyFile(path, clock)
+    hanging.replace(path)
+    with file.watching():
+        clock.go_on(KEPT_S - 0.1)
+        assert owner(file, OLD) == "ci"
+        clock.go_on(0.1)
+        assert owner(file, OLD) is None
+        path.write_text("")  # lets the thread go on
+
+
+def test_file_is_read_by_a_thread_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LOOK_EVERY_S", 0.01)
+    readers: Queue[int] = Queue()
+    parse = keys.parse
+
+    def parse_and_tell(path: Path, content: bytes) -> keys.Keys:
+        readers.put(threading.get_ident())
+        return parse(path, content)
+
+    file = KeyFile(path)
+    monkeypatch.setattr(keys, "parse", parse_and_tell)
+    with file.watching():
+        for key in (NEW, OLD):
+            path.with_name("fresh").write_text(keys.line("web", key))
+            path.with_name("fresh").replace(path)
+            assert readers.get(timeout=30) != threading.get_ident()
+
+
+def test_key_that_was_taken_out_is_refused_when_descriptors_have_run_out(path: Path) -> None:
+    """Whether the file is written anew or another takes its place: it stays open, so there is one to give up for it."""
+    file = KeyFile(path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    other = path.with_name("other")
+    other.write_text(keys.line("ci", OLD))
+    with path.open("w") as written, contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (written.fileno() + 20, limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with contextlib.suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(0))
+        written.write(keys.line("web", NEW))
+        written.flush()
+        file.look()
+        assert (owner(file, OLD), owner(file, NEW)) == (None, "web")
+        other.replace(path)
+        file.look()
+        assert (owner(file, OLD), owner(file, NEW)) == ("ci", None)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.measures import Traffic
 from app.middleware import CLIENT_GONE, RequestMiddleware
-from app.protocol import MOST_HEAD_BYTES, HttpProtocol, OneWrite, _without_upgrade, http_protocol
+from app.protocol import MOST_BYTES, HttpProtocol, OneWrite, http_protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -156,7 +156,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 def test_very_many_pipelined_requests_are_no_large_head() -> None:
     async def play(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        many = 3 * MOST_HEAD_BYTES // len(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
+        many = 3 * MOST_BYTES // len(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
         writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n" * many)
         for _ in range(many):
             assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
@@ -175,29 +175,14 @@ def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() ->
         recorder = Recorder()
         protocol.connection_made(recorder)
         request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
-        sent = request * (6 * MOST_HEAD_BYTES // len(request))
-        size = 2 * MOST_HEAD_BYTES // len(request) * len(request) + 20
+        sent = request * (6 * MOST_BYTES // len(request))
+        size = 2 * MOST_BYTES // len(request) * len(request) + 20
         for start in range(0, len(sent), size):
             protocol.data_received(sent[start : start + size])
         assert recorder.done == []
         protocol.connection_lost(None)
 
     asyncio.run(play())
-
-
-@pytest.mark.parametrize(
-    ("came", "read"),
-    [
-        (b"POST /a HTTP/1.1\r\nUpgrade: h2c\r\nHost: a\r\n\r\nbody", b"POST /a HTTP/1.1\r\nHost: a\r\n\r\nbody"),
-        (b"POST /a HTTP/1.1\r\nContent-Length: 2\r\nUpgrade: h", None),  # whose next piece is "1\r\n"
-        (b"POST /a HTTP/1.1\r\nContent-Length: 20\n\n\r\nUpgrade: body\r\n\r\n", None),
-        (b"POST /a HTTP/1.1\r\nContent-Length: 20\r\n\n\r\nUpgrade: body\r\n\r\n", None),
-        (b"POST /a HTTP/1.1\r\nHost: a\r\n\r\n\r\nUpgrade: body\r\n\r\n", None),
-    ],
-)
-def test_wish_for_another_protocol_is_taken_out_of_whole_heads_only(came: bytes, read: bytes | None) -> None:
-    """What is left of a line that is cut in two would otherwise go on the line before, such as a length."""
-    assert _without_upgrade(came) == (came if read is None else read)
 
 
 def test_client_that_waits_to_be_invited() -> None:
@@ -361,13 +346,13 @@ def test_endless_head_is_refused() -> None:
         writer.write(b"GET /a HTTP/1.1\r\n")
         sent = 0
         with contextlib.suppress(ConnectionError):
-            while not answer.done() and sent < 100 * MOST_HEAD_BYTES:
+            while not answer.done() and sent < 100 * MOST_BYTES:
                 writer.write(b"name: " + b"a" * 10_000 + b"\r\n")
                 sent += 10_000
                 await writer.drain()
         with contextlib.suppress(ConnectionError):  # its end may be lost, since it comes before all was read
             assert_problem(await answer, 431)
-        assert sent < 100 * MOST_HEAD_BYTES
+        assert sent < 100 * MOST_BYTES
         writer.close()
 
     converse(play)

@@ -74,7 +74,7 @@ def json_routes(app: FastAPI) -> Iterator[Any]:
 
 def test_where_nothing_is_set_nothing_stands_before_a_route() -> None:
     app = create_app(Settings(), fakes.models())
-    assert security.guards(Settings()) == []
+    assert security.guards(Settings(), None) == []
     found = list(json_routes(app))
     assert len(found) >= 4
     for reached, route in found:
@@ -84,7 +84,7 @@ def test_where_nothing_is_set_nothing_stands_before_a_route() -> None:
 
 def test_what_is_set_stands_before_every_route(key_file: Path) -> None:
     settings = Settings(api_keys_file=key_file, allowed_hosts=["a.example"], cors_origins=["https://b.example"])
-    guards = security.guards(settings)
+    guards = security.guards(settings, keys.KeyFile(key_file))
     assert len(guards) == 3
     for reached, route in json_routes(create_app(settings, fakes.models())):
         assert isinstance(reached._app, security.HostCheck)
@@ -207,18 +207,22 @@ def test_refusal_reads_no_body(locked: Client) -> None:
     refused(locked.post("/add", content=b"x" * 1_000_000), 401)
 
 
-def test_keys_are_replaced_while_the_service_runs(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LOOK_EVERY_S", 0.0)
-    client = Client(create_app(Settings(api_keys_file=key_file), fakes.models()))
+def test_keys_are_replaced_while_the_service_runs(key_file: Path) -> None:
+    app = create_app(Settings(api_keys_file=key_file), fakes.models())
+    client = Client(app)
+    (guard,) = app.state.guards
+    (file,) = guard.args
     assert client.post("/add", json=ADD, headers=bearer(KEY)).status_code == 200
     fresh = keys.fresh_key()
     key_file.write_text(keys.line("ci", fresh))
+    file.look()
     assert client.post("/add", json=ADD, headers=bearer(fresh)).status_code == 200
     assert client.get("/models", headers=bearer(fresh)).status_code == 200
     refused(client.post("/add", json=ADD, headers=bearer(KEY)), 401)
-    key_file.unlink()
+    key_file.write_text("")
+    file.look()
     refused(client.post("/add", json=ADD), 401)
-    assert client.post("/add", json=ADD, headers=bearer(fresh)).status_code == 200
+    refused(client.post("/add", json=ADD, headers=bearer(fresh)), 401)
 
 
 def test_keys_are_replaced_in_every_worker(key_file: Path) -> None:
@@ -355,6 +359,54 @@ def test_without_the_setting_any_host_is_answered() -> None:
     assert client.post("/add", json=ADD, headers={"host": "evil.example"}).status_code == 200
 
 
+LOOPBACK = ["localhost", "LOCALHOST:8000", "a.b.localhost", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:65535"]
+FOREIGN = [
+    "", "evil.example", "localhost.evil.example", "evillocalhost", ".localhost", "localhost.", "127.0.0.1.evil.example",
+    "127.0.0.1 ", "127.0.0", "10.0.0.1", "[::2]", "::1", "localhost:", "localhost:80:80", "localhost@evil.example",
+    "localhost, evil.example", "2130706433", "0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_on_a_loopback_address_only_its_names_are_answered(address: str) -> None:
+    check = security.host_check(Settings(), address)
+    assert [check(host.encode()) for host in LOOPBACK] == [None] * len(LOOPBACK)
+    for host in FOREIGN:
+        problem = check(host.encode())
+        assert problem is not None, host
+        assert (problem.status, "APP_ALLOWED_HOSTS" in problem.detail) == (400, True)
+
+
+@pytest.mark.parametrize(("address", "hosts"), [("10.0.0.7", []), ("::", []), ("127.0.0.1", ["a"])])
+def test_elsewhere_or_where_hosts_are_set_connections_check_none(address: str, hosts: list[str]) -> None:
+    assert security.host_check(Settings(allowed_hosts=hosts), address)(b"evil.example") is None
+
+
+def test_page_whose_name_is_made_to_point_at_this_machine_gets_no_answer() -> None:
+    """A browser sends the page's own name as Host, over a connection that may have served others before."""
+
+    def ask(path: str, host: str) -> int:
+        connection.request("GET", path, headers={"Host": host})
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200 or b"APP_ALLOWED_HOSTS" in body
+        return response.status
+
+    with running() as service:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        for path, host, status in (
+            ("/models", "localhost", 200),
+            ("/health/live", "evil.example", 200),
+            ("/health/live?a=b", "evil.example", 200),
+            ("/models", "evil.example", 400),
+            ("/models", f"127.0.0.1:{service.port}", 200),
+            ("/models?/health/live", "evil.example", 400),
+            ("/v2", "evil.example", 400),
+        ):
+            assert ask(path, host) == status, (path, host)
+        connection.close()
+
+
 def test_document_says_that_hosts_are_checked(hosted: Client) -> None:
     document = hosted.get("/openapi.json", headers={"host": "sums.example"}).json()
     assert all("400" in operation["responses"] for path in document["paths"].values() for operation in path.values())
@@ -455,9 +507,25 @@ def test_guards_are_put_on_outermost_first() -> None:
 def test_foreign_pages_change_nothing(cors: list[str], action: str) -> None:
     client = Client(create_app(Settings(cors_origins=cors, model_control=True), fakes.models()))
     path = f"/v2/repository/models/addition/{action}"
-    for origin in ("https://evil.example", "null", "http://test.evil.example", "http://test:81"):
-        answer = client.post(path, headers={"origin": origin})
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://localhost:81"):
+        answer = client.post(path, headers={"origin": origin, "host": "localhost"})
         assert answer.status_code == 403
         assert "another origin" in answer.json()["error"]
     assert client.post("/add", json=ADD).status_code == 200
-    assert client.post(path, headers={"origin": "http://test"}).status_code != 403
+    assert client.post(path, headers={"origin": "http://localhost", "host": "localhost"}).status_code != 403
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:80"]
+)
+def test_page_whose_own_name_is_made_to_point_here_changes_nothing(host: str) -> None:
+    """Its two headers agree, so the name must be an address, or one that is checked."""
+    client = Client(create_app(Settings(model_control=True), fakes.models()))
+    path = "/v2/repository/models/addition/load"
+    answer = client.post(path, headers={"origin": f"http://{host}", "host": host})
+    assert answer.status_code == 403
+    assert "APP_ALLOWED_HOSTS" in answer.json()["error"]
+    for safe in ("127.0.0.1:8000", "10.0.0.7", "[::1]:80", "a.localhost"):
+        assert client.post(path, headers={"origin": f"http://{safe}", "host": safe}).status_code != 403
+    checked = Client(create_app(Settings(allowed_hosts=["sums.example"], model_control=True), fakes.models()))
+    assert checked.post(path, headers={"origin": "http://sums.example", "host": "sums.example"}).status_code != 403

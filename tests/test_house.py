@@ -84,6 +84,12 @@ UNPICKLING = re.compile(
 )
 
 
+def test_no_exception_is_made_once_and_raised_again() -> None:
+    """It would keep the frames of all who ever raised it, and what they hold."""
+    for path in (ROOT / "app").rglob("*.py"):
+        assert not re.search(r"raise [A-Z_]+$", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
 @pytest.mark.parametrize("package", ["seq2seq", "training", "app"])
 def test_nothing_is_unpickled(package: str) -> None:
     paths = list((ROOT / package).rglob("*.py"))

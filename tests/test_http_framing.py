@@ -101,6 +101,18 @@ REFUSED = {
     "tunnel": b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /health/live\r\n\r\n",
+    "RTSP/1.0": b"OPTIONS /health/live RTSP/1.0\r\nHost: a\r\n\r\n",
+    "RTSP/1.1": b"GET /health/live RTSP/1.1\r\nHost: a\r\n\r\n" + HIDDEN,
+    "ICE/1.0": b"SOURCE /health/live ICE/1.0\r\nHost: a\r\n\r\n",
+    "HTTP/0.9 by name": b"GET /health/live HTTP/0.9\r\nHost: a\r\n\r\n",
+    "no version and a host": b"GET /health/live\r\nHost: a\r\n\r\n",
+    "HTTP/2.0": b"GET /health/live HTTP/2.0\r\nHost: a\r\n\r\n",
+    "HTTP/9.9": b"GET /health/live HTTP/9.9\r\nHost: a\r\n\r\n",
+    "target of another host": b"GET http://b/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with a user": b"GET http://u@a/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with another port": b"GET http://a:81/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target of another scheme": b"GET ftp://a/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target without a host": b"GET http:///health/live HTTP/1.1\r\nHost: a\r\n\r\n",
     "HTTP/1.2": b"GET /health/live HTTP/1.2\r\nHost: a\r\n\r\n",
     "version in lower case": b"GET /health/live http/1.1\r\nHost: a\r\n\r\n",
     "bytes past ASCII in the path": b"GET /add\xff HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -171,12 +183,25 @@ def test_wish_for_another_protocol_is_ignored(address: Address, protocol: bytes)
     assert b'"sum"' in received
 
 
-def test_nothing_is_read_after_a_wish_for_another_protocol_that_was_overlooked(address: Address) -> None:
-    """Neither the body nor what follows it is taken for a request of its own, where the parser has seen the header."""
-    head = POST + LENGTH + b"Connection: UPGRADE\r\nUPGRADE: h2c\r\n\r\n"
-    statuses, received = answers(address, head + HIDDEN + BODY)
-    assert len(statuses) == 1
-    assert b"hidden" not in received
+def test_body_behind_a_wish_for_another_protocol_is_no_request(address: Address) -> None:
+    head = POST + b"Content-Length: %d\r\nConnection: UPGRADE\r\nUPGRADE: h2c\r\n\r\n" % len(HIDDEN)
+    assert answers(address, head + HIDDEN + HIDDEN)[0] == [422, 404]
+
+
+@pytest.mark.parametrize("target", [b"http://a/health/live", b"HTTPS://A/health/live?a=b", b"http://a", b"http://a?b"])
+def test_target_may_name_the_host(address: Address, target: bytes) -> None:
+    statuses, received = answers(address, b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target + HIDDEN)
+    assert statuses == [200, 404], received
+
+
+def test_target_for_a_host_that_is_not_allowed_is_refused(address: Address) -> None:
+    assert answers(address, b"GET http://b/models HTTP/1.1\r\nHost: b\r\n\r\n")[0] == [400]
+
+
+def test_good_request_is_answered_before_what_is_none(address: Address) -> None:
+    statuses, received = answers(address, POST + LENGTH + b"\r\n" + BODY + b"\x16\x03\x01" + HIDDEN)
+    assert statuses == [200, 400]
+    assert b'"sum":2' in received
 
 
 def test_requests_of_http_1_0_need_no_host(address: Address) -> None:

@@ -20,7 +20,7 @@ IDLE = 1_000
 FUZZED = 5_000
 BODY = b'{"expression": "10+6"}'
 REQUEST = (
-    b"POST /add HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    b"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 ) + BODY
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 PIECES = [
@@ -42,7 +42,7 @@ PIECES = [
     b" folded: header\r\n",
     b"0\r\n\r\n",
     b"ffffffffffffffff\r\n",
-    b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n",
+    b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     REQUEST,
@@ -159,7 +159,7 @@ def test_pipelined_requests(say: Callable[[str], None]) -> None:
             for number in range(many):
                 body = b'{"expression": "%d+%d"}' % (number % 100, number // 100)
                 writer.write(
-                    b"POST /add HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+                    b"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                     b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
                 )
             for expected in sums:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.measures import Traffic
 from app.middleware import CLIENT_GONE, RequestMiddleware
-from app.protocol import MOST_BYTES, HttpProtocol, OneWrite, http_protocol
+from app.protocol import MOST_BYTES, MOST_PIPELINED, PIECE_BYTES, HttpProtocol, OneWrite, http_protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -163,6 +163,35 @@ def test_very_many_pipelined_requests_are_no_large_head() -> None:
         writer.close()
 
     converse(play)
+
+
+def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() -> None:
+    request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
+    many, waiting = 5_000, []
+    goes_on = asyncio.Event()
+
+    class Noting(HttpProtocol):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            waiting.append(len(self.pipeline))
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await goes_on.wait()
+        await application(scope, receive, send)
+
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request * many)
+        while not waiting:
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        for _ in range(many):
+            assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    converse(play, Noting, slow)
+    assert len(waiting) == many
+    assert max(waiting) <= MOST_PIPELINED + PIECE_BYTES / len(request)
 
 
 def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() -> None:

@@ -76,7 +76,7 @@ def test_nothing_is_asked_for_by_default() -> None:
 
 @pytest.mark.parametrize("proxy", ["*", "proxy", "10.0.0.1/8", "10.0.0.0/33", "256.0.0.1", "", "10.0.0.1:80"])
 def test_proxy_is_an_address_or_a_network(proxy: str) -> None:
-    with pytest.raises(ValueError, match="such as 192.0.2.7 or 10.0.0.0/8"):
+    with pytest.raises(ValueError, match=r"such as 192\.0\.2\.7 or 10\.0\.0\.0/8"):
         settings.Settings(trusted_proxies=[proxy])
 
 

@@ -1,4 +1,4 @@
-"""`python -m app`: notes signals before it loads anything, then runs the command."""
+"""`python -m app`: handles signals before it loads anything, then runs the command."""
 
 from __future__ import annotations
 

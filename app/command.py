@@ -32,21 +32,21 @@ def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
     _into_environment(parser().parse_args(arguments))
     try:
         settings = options.load()
+        board = Board(settings.workers)
         reserved = server.reserve(settings.host, settings.port)
     except REFUSALS as error:
         return _refuse(error)
     logging.config.dictConfig(log_config(settings))
     with reserved:
         try:
-            _supervise(signals, settings, reserved)
+            _supervise(signals, settings, reserved, board)
         except CannotStart as error:
             return _refuse(error)
     return 0
 
 
-def _supervise(signals: Signals, settings: Settings, reserved: socket.socket) -> None:
-    """Have workers serve on the reserved address."""
-    board = Board(settings.workers)
+def _supervise(signals: Signals, settings: Settings, reserved: socket.socket, board: Board) -> None:
+    """Have workers serve on the reserved address. Raises `CannotStart`."""
 
     def work(place: Place) -> None:
         try:

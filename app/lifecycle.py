@@ -1,4 +1,4 @@
-"""The phases of a serving process: starting, ready, draining. Knows nothing of models or HTTP."""
+"""The phases of a worker: starting, ready, draining. Knows no models and no HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """STARTING until models are loaded and warm; DRAINING from the first wish that the process stop."""
+    """STARTING until models are loaded and warm; DRAINING from the first signal to stop."""
 
     STARTING = "starting"
     READY = "ready"
@@ -17,7 +17,7 @@ class Phase(Enum):
 
 
 class Lifecycle:
-    """Where the process stands, for those who ask and those who move it on."""
+    """The phase of this worker. The health routes show it and the server moves it on."""
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
@@ -26,7 +26,7 @@ class Lifecycle:
         return self.phase is Phase.DRAINING
 
     def drain(self) -> None:
-        """No more requests are wanted; those that come are still answered."""
+        """Ask for no more requests. Those that come are still answered."""
         self.phase = Phase.DRAINING
 
     @asynccontextmanager

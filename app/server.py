@@ -71,13 +71,13 @@ class Server(uvicorn.Server):
 
     def stop(self, number: int) -> None:
         """Stop as a signal says. The same signal twice changes nothing: service managers signal each process."""
+        grace_s = self._drain_s if number == signal.SIGTERM else 0.0
         if not self._lifecycle.is_draining():
-            logger.info("stopping: no longer ready")
+            logger.info("stopping: no longer ready, still serving for %g s", grace_s)
         self._lifecycle.drain()
         if number == NOW:
             self._in_flight_s = 0.0
             self._drop_connections()
-        grace_s = self._drain_s if number == signal.SIGTERM else 0.0
         asyncio.get_running_loop().call_later(grace_s, self._end_grace)
 
     def _end_grace(self) -> None:
@@ -99,12 +99,13 @@ class Server(uvicorn.Server):
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)  # Python's own for SIGINT would print a traceback
 
 
 def reserve(host: str, port: int) -> socket.socket:
     """A socket that holds the address for the workers. It never listens, so no client waits on it.
 
-    Raises `OSError` if the port is in use, also by a program that only holds it.
+    Raises `OSError` if the port is in use, also by another service whose workers do not listen yet.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -105,12 +105,11 @@ class Supervisor:
 
     def run(self) -> None:
         """Raises `CannotStart` if the first worker cannot start."""
+        self._signals.note()
         gc.collect()
         gc.freeze()  # workers share this memory until they write to it
         while self._ends is None or (self._workers and time.monotonic() < self._ends):
-            for place in [place for place, due in self._due.items() if due <= time.monotonic()]:
-                del self._due[place]
-                self._start(place)
+            self._start_due()
             self._wait()
         self._kill()
 
@@ -126,6 +125,12 @@ class Supervisor:
             if number in STOPPING:
                 self._stop(number)
         self._reap()
+
+    def _start_due(self) -> None:
+        if self._ends is None:
+            for place in [place for place, due in self._due.items() if due <= time.monotonic()]:
+                del self._due[place]
+                self._start(place)
 
     def _start(self, place: int) -> None:
         try:
@@ -227,8 +232,8 @@ class Supervisor:
         """End workers that are still there."""
         ends = time.monotonic() + KILL_S
         for worker in self._workers.values():
-            logger.error("worker %d did not stop in time and is killed", worker.pid)
             _kill_group(worker.pid)
+            logger.error("worker %d did not stop in time and is killed", worker.pid)
         while self._workers and (seconds := ends - time.monotonic()) > 0:
             self._signals.wait(seconds)
             self._reap()

@@ -108,11 +108,11 @@ class Trial:
         """The outcomes that a process gave before it ended, and that of the version which it had in hand then."""
         if self._has_ended.is_set():
             return [], NOT_TRIED
-        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms)), *map(str, paths)]
+        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms))]
         environ = {**os.environ, "PYTHONPATH": ROOT}
         try:
             self._process = subprocess.Popen(  # noqa: S603  its command is this interpreter and paths of the disk
-                command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except OSError as error:
             return [], Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
@@ -120,9 +120,8 @@ class Trial:
             if self._has_ended.is_set():
                 process.kill()
             try:
-                output, _ = process.communicate(
-                    timeout=START_S + 2 * self._terms.times * self._terms.seconds * len(paths)
-                )
+                seconds = START_S + 2 * self._terms.times * self._terms.seconds * len(paths)
+                output, _ = process.communicate(b"\0".join(map(os.fsencode, paths)), seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()
@@ -140,7 +139,7 @@ class Trial:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try the versions at these paths, on the terms that come first. Returns the exit status."""
+    """Try the versions whose paths come in, on these terms. Returns the exit status."""
     terms = Terms(**json.loads(arguments[0]))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else can write among the answers
@@ -148,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (terms.times * MOST_BYTES[terms.runtime],) * 2)
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    for path in map(Path, arguments[1:]):
+    for path in map(Path, os.fsdecode(sys.stdin.buffer.read()).split("\0")):
         _limit_seconds(terms.times * terms.seconds)
         outcome = attempt(partial(terms.load, path, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")

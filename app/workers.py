@@ -38,7 +38,10 @@ class Board:
     def __init__(self, places: int, half_bytes: int = HALF_BYTES):
         self.places = range(places)
         self._half_bytes = half_bytes
-        self._memory = mmap.mmap(-1, places * 2 * half_bytes)
+        try:
+            self._memory = mmap.mmap(-1, places * 2 * half_bytes)
+        except (OSError, OverflowError) as error:
+            raise OSError(f"there is no memory for {places} workers") from error
 
     def write(self, place: int, content: bytes) -> bool:
         """Leave this at a place. Gives whether it fits."""

@@ -240,7 +240,8 @@ def test_wrong_request_is_refused(
         ("/v2/repository/models/addition/unload", b'{"parameters": {"unload_dependents": 1, "unload_dependents": 0}}'),
     ],
 )
-def test_field_that_is_given_twice_is_refused(client: Client, path: str, body: bytes) -> None:
+def test_field_that_is_given_twice_is_refused(path: str, body: bytes) -> None:
+    client = Client(create_app(Settings(model_control=True), fakes.models()))
     assert error(client.post(path, content=body), 400).endswith("is given twice")
 
 

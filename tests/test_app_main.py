@@ -153,3 +153,8 @@ def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
 
 def test_unknown_host_is_refused(refusal: Refusal) -> None:
     assert refusal("--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")
+
+
+def test_more_workers_than_any_machine_can_have_are_refused(refusal: Refusal) -> None:
+    for workers in ("1000000000", "1" + 30 * "0"):
+        assert refusal("--port", "0", "--workers", workers) == f"there is no memory for {workers} workers"

@@ -207,6 +207,27 @@ def test_worker_that_does_not_stop_is_killed(run: Run, number: int) -> None:
     await_end(pid)
 
 
+def test_no_worker_starts_once_it_stops(run: Run) -> None:
+    program = run(
+        """
+        import app.supervisor
+        app.supervisor.pause_after = lambda failures: 0
+        def work(place):
+            if place.number:
+                raise CannotStart("no models")
+            signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+            serve(place)
+        """,
+        2,
+    )
+    program.started()
+    program.line()
+    assert "no models" in program.line()
+    status, rest = program.stop(signal.SIGTERM)
+    assert status == 0
+    assert "no models" not in rest.partition("told")[2]
+
+
 def test_second_signal_tells_workers_to_stop_now(run: Run) -> None:
     program = run(
         """
@@ -252,6 +273,7 @@ def test_workers_do_not_outlive_their_parent(run: Run, work: str) -> None:
     await_end(pid)
 
 
-def test_signals_that_come_before_it_runs_are_not_lost(run: Run) -> None:
-    program = run("os.kill(os.getpid(), signal.SIGTERM)\nwork = serve")
-    assert program.stop() == (0, "ended\n")
+@pytest.mark.parametrize("number", signals.STOPPING)
+def test_signal_that_comes_before_anything_runs_ends_it(run: Run, number: int) -> None:
+    program = run(f"os.kill(os.getpid(), {number:d})\nprint('late')\nwork = serve")
+    assert program.stop() == (0, "")

@@ -52,7 +52,7 @@ def test_four_times_capacity(say: Callable[[str], None]) -> None:
     cores = sorted(os.sched_getaffinity(0))
 
     async def play(running: service.Service) -> None:
-        port, pid = running.port, running.process.pid
+        port, (pid,) = running.port, running.children()
 
         async def offer(rate: float, seconds: float) -> load.Tally:
             return await load.open_loop(port, rate, seconds, connections=CONNECTIONS, items=ITEMS)
@@ -89,7 +89,7 @@ def test_four_times_capacity(say: Callable[[str], None]) -> None:
 
     with service.running() as running:
         if len(cores) > 1:
-            pin(running.process.pid, cores[:1])
+            pin(min(running.children()), cores[:1])
             pin(0, cores[1:])
         try:
             asyncio.run(play(running))

@@ -63,14 +63,14 @@ def tried(running: service.Service, folder: Path, *options: str) -> dict[str, An
 
 
 def tried_open(folder: Path) -> dict[str, Any]:
-    with service.running() as running:
+    with service.running(model_control=True) as running:
         result = tried(running, folder, "--max-examples", "280", "--exclude-path", UNLOAD)
         assert running.add("10+6") == 16
     return result
 
 
 def tried_changing(folder: Path) -> dict[str, Any]:
-    with service.running() as running:
+    with service.running(model_control=True) as running:
         return tried(running, folder, "--max-examples", "300", "--include-path-regex", CHANGES)
 
 
@@ -78,7 +78,7 @@ def tried_guarded(folder: Path) -> dict[str, Any]:
     key = keys.fresh_key()
     file = folder / "keys"
     file.write_text(keys.line("tester", key), "ascii")
-    with service.running(api_keys_file=file, allowed_hosts='["127.0.0.1"]') as running:
+    with service.running(model_control=True, api_keys_file=file, allowed_hosts='["127.0.0.1"]') as running:
         bearer = f"Authorization: Bearer {key}"
         return tried(running, folder, "--max-examples", "60", "--exclude-path", UNLOAD, "--header", bearer)
 

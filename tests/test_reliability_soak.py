@@ -37,9 +37,10 @@ def test_soak(say: Callable[[str], None]) -> None:
         with service.running() as running:
             async with load.closed_loop(running.port, CLIENTS) as tally:
                 await asyncio.sleep(WARM_S)
-                before = resident_mb(running.process.pid)
+                (worker,) = running.children()
+                before = resident_mb(worker)
                 await asyncio.sleep(SOAK_S)
-                after = resident_mb(running.process.pid)
+                after = resident_mb(worker)
             return tally, before, after
 
     tally, before, after = asyncio.run(play())

@@ -158,7 +158,9 @@ def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own
-        proxy_headers=settings.access_log or settings.tracing,  # where alone a client's address is shown
+        # Only where a client's address is shown; loopback addresses are proxies only where a setting says so.
+        proxy_headers=bool(settings.trusted_proxies) and (settings.access_log or settings.tracing),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=settings.idle_timeout_s,
         log_level=settings.log_level,
         log_config=log_config(settings),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,13 @@ def _root_path(value: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
         raise ValueError("a root path starts with a slash and holds letters, digits and .-_~ only, such as /svc")
     return value.rstrip("/")
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("a proxy is an address or a network, such as 192.0.2.7 or 10.0.0.0/8") from None
 
 
 class Settings(BaseSettings):
@@ -133,6 +141,11 @@ class Settings(BaseSettings):
         default=[],
         description='Hosts that requests may be for, as JSON: ["*.example.com"]; empty for any'
         ", but on a loopback address for its own names",
+    )
+    trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default=[],
+        description="Proxies whose X-Forwarded-For names the client in the access log and in traces",
+        examples=["10.0.0.0/8,192.0.2.7"],
     )
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default=[], description='Origins whose pages may ask from a browser, as JSON: ["https://example.com"]; or ["*"]'

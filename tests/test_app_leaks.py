@@ -168,6 +168,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, key: str) -> Iterator[Serv
     path = tmp_path_factory.mktemp("keys") / "keys"
     path.write_text(keys.line("ci", key))
     options = {"api_keys_file": path, "access_log": True, "log_level": "debug", "read_timeout_s": 1}
+    options["trusted_proxies"] = '["127.0.0.1"]'  # so that what a client says of its address is logged
     with running(**options, allowed_hosts='["127.0.0.1"]', max_body_bytes=1_000) as service:
         yield service
 

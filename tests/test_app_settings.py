@@ -72,3 +72,14 @@ def test_nothing_is_asked_for_by_default() -> None:
     assert (loaded.api_keys_file, loaded.allowed_hosts, loaded.cors_origins) == (None, [], [])
     assert (loaded.docs, loaded.metrics) == (True, True)
     assert settings.default("api_keys_file") == "none"
+
+
+@pytest.mark.parametrize("proxy", ["*", "proxy", "10.0.0.1/8", "10.0.0.0/33", "256.0.0.1", "", "10.0.0.1:80"])
+def test_proxy_is_an_address_or_a_network(proxy: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 192\.0\.2\.7 or 10\.0\.0\.0/8"):
+        settings.Settings(trusted_proxies=[proxy])
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    proxies = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
+    assert settings.Settings(trusted_proxies=["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]).trusted_proxies == proxies

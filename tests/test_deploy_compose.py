@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from importlib.metadata import version
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +89,14 @@ def test_the_proxy_starts_once_a_container_is_healthy() -> None:
     assert SERVICES["proxy"]["healthcheck"]["test"][-1] == "http://127.0.0.1:8080/health/ready"
 
 
+def test_the_service_knows_the_proxy_by_an_address_that_no_other_container_gets() -> None:
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    address = ip_address(SERVICES["proxy"]["networks"]["default"]["ipv4_address"])
+    assert address in ip_network(network["subnet"])
+    assert address not in ip_network(network["ip_range"])
+    assert json.loads(SERVICES["api"]["environment"]["APP_TRUSTED_PROXIES"]) == [str(address)]
+
+
 def test_the_proxy_asks_a_route_and_a_port_that_exist() -> None:
     (path,) = re.findall(r"http-check send meth GET uri (\S+)", CONFIGURATION)
     assert "get" in create_app(Settings(), fakes.models()).openapi()["paths"][path]
@@ -135,3 +148,40 @@ def test_it_finds_an_instance_by_name_and_passes_on_what_it_says(tmp_path: Path)
             refused = client.post("/add", json={"expression": "10++6"}, headers={"X-Request-ID": "mine"})
     assert refused.status_code == 422
     assert refused.headers["x-request-id"] == "mine"
+
+
+FORGED = ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.1, 127.0.0.1", "x-forwarded-for: 127.0.0.1"]
+
+
+def addresses(instance: service.Service, port: int) -> Iterator[str]:
+    """Under which address each of some requests is logged, all of which a client at 127.0.0.5 sends."""
+    for number, forged in enumerate(["X: y", *FORGED]):
+        name, _, value = forged.partition(": ")
+        with closing(HTTPConnection("127.0.0.1", port, timeout=30, source_address=("127.0.0.5", 0))) as connection:
+            connection.putrequest("GET", f"/{number}")
+            for _ in range(2):
+                connection.putheader(name, value)
+            connection.endheaders()
+            assert connection.getresponse().read()
+        yield str(instance.await_line(rf'(\S+) "GET /{number}"')[1])
+
+
+def test_the_log_has_the_clients_address_whatever_the_client_says(tmp_path: Path) -> None:
+    names = proxy.Names()
+    with service.running(access_log=True, trusted_proxies='["127.0.0.1"]') as instance, names.serving():
+        with proxy.running(tmp_path, instance.port, names) as port:
+            names.addresses = ["127.0.0.1"]
+            while httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code != 200:
+                pass
+            assert list(addresses(instance, port)) == ["127.0.0.5"] * 4
+        assert list(addresses(instance, instance.port)) == ["127.0.0.5"] * 4
+
+
+def test_no_proxy_is_trusted_by_default() -> None:
+    with service.running(access_log=True) as instance:
+        assert set(addresses(instance, instance.port)) == {"127.0.0.5"}
+        connection = HTTPConnection("127.0.0.1", instance.port, timeout=30)
+        connection.request("GET", "/loopback", headers={"X-Forwarded-For": "192.0.2.1"})
+        connection.getresponse().read()
+        connection.close()
+        assert instance.await_line(r'(\S+) "GET /loopback"')[1] == "127.0.0.1"

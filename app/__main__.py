@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app import server
+from app import VERSION, server
 from app import settings as options
 from app.logs import log_config
 from app.main import create_app
@@ -31,13 +31,15 @@ logger = logging.getLogger("app")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped. Returns the exit status."""
-    _into_environment(parser().parse_args(arguments))
     try:
+        _into_environment(*parser().parse_known_args(arguments))
         settings = options.load()
         listeners = _listen(settings.host, settings.port, settings.workers)
     except CANNOT_START as error:
         return _refuse(error)
     logging.config.dictConfig(log_config(settings))
+    for remark in options.remarks():
+        logger.warning("%s", remark)
     with contextlib.ExitStack() as stack:
         for listener in listeners:
             stack.enter_context(listener)
@@ -53,17 +55,24 @@ def parser() -> argparse.ArgumentParser:
     """An option for each setting, saying which environment variable it stands in for."""
     parser = argparse.ArgumentParser(
         prog="python -m app",
+        allow_abbrev=False,
         description="Serve the models of a directory over HTTP.",
         epilog="Each option overrides the environment variable that its help names.",
     )
-    for name, field in Settings.model_fields.items():
-        help_ = f"{field.description} [{options.variable(name)}, default {options.default(name)}]"
+    parser.add_argument("--version", action="version", version=VERSION)
+    for name in Settings.model_fields:
+        help_ = f"{options.described(name)} [{options.variable(name)}, default {options.default(name)}]"
         parser.add_argument(options.option(name), metavar="VALUE", help=help_.replace("%", "%%"))
     return parser
 
 
-def _into_environment(namespace: argparse.Namespace) -> None:
+def _into_environment(namespace: argparse.Namespace, unknown: Sequence[str]) -> None:
     """Make the command line's settings those of the environment, which worker processes read as well."""
+    for argument in unknown:
+        name = argument.partition("=")[0]
+        near = options.resembling(name)
+        hint = f"did you mean {options.option(near)}?" if near else "--help lists the options"
+        raise WrongSetting(f"{name} is not an option; {hint}")
     for name, value in vars(namespace).items():
         if value is not None:
             os.environ[options.variable(name)] = value

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import docs, errors, registry, runtime, security
+from app import VERSION, docs, errors, registry, runtime, security
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
 from app.lifecycle import Lifecycle, Phase
@@ -24,13 +24,12 @@ from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
-from app.settings import Settings, WrongSetting, load
+from app.settings import Settings, WrongSetting, load, require_models
 from app.workers import Workers
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
 
-VERSION = "1.0.0"
 TITLE = "Sequences to service"
 DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
 KINDS = {"addition": "addition", "reversal": "reversal"}
@@ -54,6 +53,7 @@ def create_app(
     repository = _repository(settings)
     if models is None:
         repository.start(KINDS)
+        require_models(settings, repository)
     else:
         for model in models.values():
             repository.put(model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import logging.config
 import os
 import socket
 import sys
@@ -14,9 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app import VERSION, server
+from app import VERSION, logs, server, streams
 from app import settings as options
-from app.logs import log_config
 from app.main import create_app
 from app.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
@@ -37,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listeners = _listen(settings.host, settings.port, settings.workers)
     except CANNOT_START as error:
         return _refuse(error)
-    logging.config.dictConfig(log_config(settings))
+    logs.configure(settings)
     for remark in options.remarks():
         logger.warning("%s", remark)
     with contextlib.ExitStack() as stack:
@@ -48,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refuse(error: Exception) -> int:
     sys.stderr.write(f"app: cannot start: {' '.join(str(error).split())}\n")
+    streams.flush()
     return REFUSED
 
 

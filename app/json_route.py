@@ -7,10 +7,10 @@ to JSON. Before any of it a request is admitted or turned away, and gets its dea
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -129,7 +129,7 @@ def _application(endpoint: Callable[..., Any], limits: Limits) -> ASGIApp:
         try:
             limits.admit()
             require_json(headers)
-            deadline.set(asyncio.get_running_loop().time() + seconds_granted(headers, limits.seconds))
+            deadline.set(monotonic() + seconds_granted(headers, limits.seconds))
             body = await read_body(headers, receive, limits.body_bytes)
             version = _version(scope["query_string"]) if scope["query_string"] else None
             content = to_json(await endpoint(validate(request_schema, body), version))

@@ -13,12 +13,13 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
+
+from app import streams
 
 RESTART_S = 1.0
 """How long a worker must have lived for its successor to start at once; a shorter life makes that one wait as long."""
@@ -158,8 +159,7 @@ class Supervisor:
         except BaseException:
             logger.exception("a worker failed")
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            streams.flush()
             os._exit(status)
 
     def _tell(self, number: int) -> None:

@@ -36,12 +36,12 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refusal(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Gives the one line with which the service refuses to start on these arguments."""
 
     def refusal(*arguments: str) -> str:
         assert main(arguments) != 0
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         assert printed.out == ""
         (line,) = printed.err.splitlines()
         assert line.startswith(PREAMBLE)

@@ -4,8 +4,8 @@ What a request means is `app.inference_protocol`'s to say. A body need not be de
 speak this protocol do not declare theirs.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from time import monotonic
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -135,7 +135,7 @@ def infer_router(repository: Repository, body_bytes: int, seconds: float) -> API
         model = repository[name]
         predictor = model.pick(number)
         model.admit()
-        headers, now = dict(request.scope["headers"]), asyncio.get_running_loop().time()
+        headers, now = dict(request.scope["headers"]), monotonic()
         deadline.set(now + seconds_granted(headers, seconds))
         body = await _content(request, body_bytes)
         asked, binary = inference_messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))

@@ -125,6 +125,18 @@ def test_process_that_refuses_exits_with_one_line(tmp_path: Path) -> None:
     assert result.stderr == f"{PREAMBLE}{tmp_path / 'none'}: cannot be listed: No such file or directory\n"
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_variables_without_effect_are_logged_once(environment: dict[str, str], tmp_path: Path, workers: str) -> None:
+    environment.update(APP_COLOUR="secret", APP_SERVICE_HOST="10.96.12.7", APP_PORT="tcp://10.96.12.7:8000")
+    done = python("-m", "app", "--models-dir", str(tmp_path / "none"), "--host", "127.0.8.1", "--workers", workers)
+    *remarks, refusal = done.stderr.splitlines()
+    assert [line.split(" ", 1)[1] for line in remarks] == [
+        "WARNING:  ignored, because they are not settings: APP_COLOUR",
+        "WARNING:  ignored, because Kubernetes sets them for its Services: APP_PORT, APP_SERVICE_HOST",
+    ]
+    assert refusal.startswith(f"{PREAMBLE}{tmp_path / 'none'}")
+
+
 @pytest.fixture
 def bundles(tmp_path: Path, environment: dict[str, str]) -> Path:
     """Two bundles whose networks cannot be run, in the directory that the environment names."""

@@ -70,7 +70,8 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-c", "\
 import http.client, os; \
-service = http.client.HTTPConnection('127.0.0.1', int(os.environ['APP_PORT']), timeout=2); \
+port = os.environ['APP_PORT']; \
+service = http.client.HTTPConnection('127.0.0.1', int(port) if port.isdigit() else 8000, timeout=2); \
 service.request('GET', '/health/ready'); \
 exit(service.getresponse().status != 200)"]
 # In exec form the server is process 1 and gets SIGTERM itself.

@@ -5,3 +5,5 @@
 
 It never imports `training`, and Keras only where the setting `runtime` asks for TensorFlow.
 """
+
+VERSION = "1.0.0"

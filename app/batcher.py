@@ -1,20 +1,24 @@
 """Adaptive batching on the event loop: what arrived while the last batch ran is the next batch.
 
 Knows nothing of models or HTTP: it takes items and hands them to a function of many. No timer: an item that comes
-alone runs alone, on the loop's next turn. Where more than one waits, the loop takes another turn for as long as each
-brings more, since requests that are at hand cost less in one run than in two; it never stands idle for that.
+alone runs alone, on the loop's next turn. When several wait, the loop takes another turn as long as each turn brings
+more, because one run of many costs less than two runs. It never stands idle for that.
 
-No more wait than may: a request that comes while too many items do is refused at once, and one of many items counts
-with all of them until the last is answered, though it takes its turns run by run. An item whose waiter has gone, or
-whose deadline has passed, is dropped when its turn comes.
+The queue is bounded. When it is full, new requests are refused at once. A batch counts with all its items until the
+last one is answered, although it runs in chunks. An item whose waiter has gone, or whose deadline has passed, is
+dropped when its turn comes.
+
+Times are those of `time.monotonic`. The clock of uvloop's loop counts milliseconds, and most waits are shorter.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
+from time import monotonic
 from typing import Generic, TypeVar
 
 from app.measures import QueueMeasures
@@ -28,7 +32,7 @@ class BatchFailed(Exception):
 
 
 class QueueFull(Exception):
-    """As many items wait as may."""
+    """The queue holds as many items as it can."""
 
 
 class DeadlinePassed(Exception):
@@ -38,8 +42,8 @@ class DeadlinePassed(Exception):
 class Batcher(Generic[Item, Result]):
     """Runs `run` on at most `max_size` items at a time, in the order in which they came.
 
-    What waits is a plain tuple, since one is made for every request: the item, the future of who waits for it, since
-    when and until when, by the loop's clock, in seconds.
+    What waits is a plain tuple, since one is made for every request: the item, the future of its result, when it came,
+    and its deadline.
     """
 
     def __init__(
@@ -54,49 +58,50 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._measures = measures or QueueMeasures()
         self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
-        self._beside = 0  # items of requests of many that are not in the queue: their turn was, or is to come
+        self._in_batches = 0  # items of batches that are in flight, but not in the queue: answered, or in later chunks
         self._scheduled = False
-        self._seen = 0
+        self._waited_for = 0  # how many items the turn before this one left waiting, so that more could join them
 
     def __len__(self) -> int:
-        """How many wait, or wait for others of their request."""
-        return len(self._waiting) + self._beside
+        """How many items are in flight; those of a batch until its last one is answered."""
+        return len(self._waiting) + self._in_batches
 
     def oldest(self) -> float:
-        """Since when the item that is next has waited, by the loop's clock; infinity where none waits."""
+        """When the next item came; infinity if none waits."""
         return self._waiting[0][2] if self._waiting else inf
 
     def submit(self, item: Item, until: float = inf) -> asyncio.Future[Result]:
         """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`.
 
-        Once the loop's clock is past `until` it is not run any more, and the future raises `DeadlinePassed`. Raises
-        `QueueFull` where as many items wait as may.
+        After `until` it is not run any more, and the future raises `DeadlinePassed`. Raises `QueueFull`.
         """
         self.admit()
         return self._put(item, until)
 
     async def submit_all(self, items: Sequence[Item], until: float = inf) -> list[Result]:
-        """The results of many items, in order, a run at a time, so that others wait for one run of theirs at most.
+        """The results of many items, in order, run in chunks, so that others wait for one chunk at most.
 
-        They are refused together, or taken on together however many they are. Raises what `submit` and its future do.
+        They are refused together, or accepted together, however many they are. Raises what `submit` and its future do.
         """
         self.admit()
         results: list[Result] = []
-        self._beside += len(items)
-        try:
+        with self._counted(len(items)):
             for start in range(0, len(items), self.max_size):
-                run = items[start : start + self.max_size]
-                self._beside -= len(run)
-                try:
-                    results += await asyncio.gather(*(self._put(item, until) for item in run))
-                finally:
-                    self._beside += len(run)
-        finally:
-            self._beside -= len(items)
+                chunk = items[start : start + self.max_size]
+                with self._counted(-len(chunk)):  # the queue counts them now
+                    results += await asyncio.gather(*(self._put(item, until) for item in chunk))
         return results
 
+    @contextmanager
+    def _counted(self, items: int) -> Iterator[None]:
+        self._in_batches += items
+        try:
+            yield
+        finally:
+            self._in_batches -= items
+
     def admit(self) -> None:
-        """Raise `QueueFull` where as many items wait as may; to be asked before work is spent on what will be put."""
+        """Raise `QueueFull` if the queue is full; to be asked before work is spent on what will be put."""
         if len(self) >= self.max_waiting:
             self._measures.dropped["overload"] += 1
             raise QueueFull(f"{len(self)} wait already")
@@ -104,7 +109,7 @@ class Batcher(Generic[Item, Result]):
     def _put(self, item: Item, until: float) -> asyncio.Future[Result]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future, loop.time(), until))
+        self._waiting.append((item, future, monotonic(), until))
         if not self._scheduled:
             self._schedule(loop)
         return future
@@ -116,14 +121,14 @@ class Batcher(Generic[Item, Result]):
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         waiting = len(self._waiting)
-        if max(1, self._seen) < waiting < self.max_size:
-            self._seen = waiting
+        if max(1, self._waited_for) < waiting < self.max_size:
+            self._waited_for = waiting
         else:
-            self._seen = 0
-            now = loop.time()
+            self._waited_for = 0
+            now = monotonic()
             if batch := self._take(now):
                 self._answer(batch)
-                self._measures.ran.observe(loop.time() - now)
+                self._measures.ran.observe(monotonic() - now)
                 self._measures.sizes.observe(len(batch))
         if self._waiting:
             self._schedule(loop)

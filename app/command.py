@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import logging.config
 import os
 import socket
 import sys
 from collections.abc import Sequence
 
-from app import server
+from app import VERSION, logs, server, streams
 from app import settings as options
-from app.logs import log_config
 from app.main import create_app
 from app.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
@@ -29,14 +27,16 @@ logger = logging.getLogger("app")
 
 def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop. Returns the exit status."""
-    _into_environment(parser().parse_args(arguments))
     try:
+        _into_environment(*parser().parse_known_args(arguments))
         settings = options.load()
         board = Board(settings.workers)
         reserved = server.reserve(settings.host, settings.port)
     except REFUSALS as error:
         return _refuse(error)
-    logging.config.dictConfig(log_config(settings))
+    logs.configure(settings)
+    for remark in options.remarks():
+        logger.warning("%s", remark)
     with reserved:
         try:
             _supervise(signals, settings, reserved, board)
@@ -68,6 +68,7 @@ def _supervise(signals: Signals, settings: Settings, reserved: socket.socket, bo
 
 def _refuse(error: Exception) -> int:
     sys.stderr.write(f"app: cannot start: {' '.join(str(error).split())}\n")
+    streams.flush()
     return REFUSED
 
 
@@ -75,17 +76,24 @@ def parser() -> argparse.ArgumentParser:
     """An option for each setting, saying which environment variable it stands in for."""
     parser = argparse.ArgumentParser(
         prog="python -m app",
+        allow_abbrev=False,
         description="Serve the models of a directory over HTTP.",
         epilog="Each option overrides the environment variable that its help names.",
     )
-    for name, field in Settings.model_fields.items():
-        help_ = f"{field.description} [{options.variable(name)}, default {options.default(name)}]"
+    parser.add_argument("--version", action="version", version=VERSION)
+    for name in Settings.model_fields:
+        help_ = f"{options.described(name)} [{options.variable(name)}, default {options.default(name)}]"
         parser.add_argument(options.option(name), metavar="VALUE", help=help_.replace("%", "%%"))
     return parser
 
 
-def _into_environment(namespace: argparse.Namespace) -> None:
-    """Let the command line override the environment."""
+def _into_environment(namespace: argparse.Namespace, unknown: Sequence[str]) -> None:
+    """Let the command line override the environment. Raises `WrongSetting` for an unknown option."""
+    for argument in unknown:
+        name = argument.partition("=")[0]
+        near = options.resembling(name)
+        hint = f"did you mean {options.option(near)}?" if near else "--help lists the options"
+        raise WrongSetting(f"{name} is not an option; {hint}")
     for name, value in vars(namespace).items():
         if value is not None:
             os.environ[options.variable(name)] = value

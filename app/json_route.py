@@ -7,10 +7,10 @@ to JSON. Before any of it a request is admitted or turned away, and gets its dea
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -156,7 +156,7 @@ def _application(endpoint: Callable[..., Any], limits: Limits) -> ASGIApp:
             version = _version(scope["query_string"]) if scope["query_string"] else None
             limits.admit(version)
             require_json(headers)
-            deadline.set(asyncio.get_running_loop().time() + seconds_granted(headers, limits.seconds))
+            deadline.set(monotonic() + seconds_granted(headers, limits.seconds))
             # The bytes have no name here: they go once they are read as JSON, and not when the answer is there.
             body = validate(request_schema, await limits.bodies.read(headers, receive, limits.body_bytes))
             content = to_json(await endpoint(body, version))

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import logging.config
 import re
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.types import Scope
+from uvicorn.logging import DefaultFormatter
 
+from app import streams
 from app.schemas import clipped
 from app.settings import Settings
 
@@ -25,15 +30,22 @@ LONGEST_PATH = 400
 LINE = '%(address)s "%(method)s %(path)s" %(status)d in %(milliseconds).1f ms, request %(request_id)s, key %(key)s'
 
 FORMATTERS: dict[str, dict[str, Any]] = {
-    "console": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None},
+    "console": {"()": "app.logs.ConsoleFormatter", "fmt": "%(asctime)s %(levelprefix)s %(message)s"},
     "json": {"()": "app.logs.json_formatter"},
 }
 
 logger = logging.getLogger(ACCESS)
 
 
+def configure(settings: Settings) -> None:
+    """Set logging up for this process, and let nothing else that it prints wait for a reader either."""
+    sys.stdout, sys.stderr = streams.stdout, streams.stderr
+    logging.config.dictConfig(log_config(settings))
+    logging.captureWarnings(True)
+
+
 def log_config(settings: Settings) -> dict[str, Any]:
-    """Messages of the service and of its server go to stderr, a line for each request to stdout."""
+    """Messages of the service and its libraries go to stderr, a line for each request to stdout."""
     handler = {"class": "logging.StreamHandler"}
     level = settings.log_level.upper()
     return {
@@ -42,16 +54,32 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "formatters": {"line": FORMATTERS[settings.log_format]},
         "filters": {"printable": {"()": Printable}},
         "handlers": {
-            "messages": {**handler, "stream": "ext://sys.stderr", "formatter": "line", "filters": ["printable"]},
-            "requests": {**handler, "stream": "ext://sys.stdout"},
+            "messages": {
+                **handler,
+                "stream": "ext://app.streams.stderr",
+                "formatter": "line",
+                "filters": ["printable"],
+            },
+            "requests": {**handler, "stream": "ext://app.streams.stdout"},
         },
+        "root": {"handlers": ["messages"], "level": "WARNING"},
         "loggers": {
-            "app": {"handlers": ["messages"], "level": level, "propagate": False},
-            "uvicorn": {"handlers": ["messages"], "level": level, "propagate": False},
-            "opentelemetry": {"handlers": ["messages"], "level": "WARNING", "propagate": False},
+            "app": {"level": level},
+            "uvicorn": {"level": level},
             ACCESS: {"handlers": ["requests"], "level": "INFO", "propagate": False},
         },
     }
+
+
+class ConsoleFormatter(DefaultFormatter):
+    """A line for people, as uvicorn has it, with the time in front."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return _moment(record.created)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def json_formatter() -> logging.Formatter:
@@ -102,7 +130,8 @@ class AccessLog:
 
 
 def _for_people(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    return (f"INFO:     {LINE % facts}" for facts in noted)
+    now = _moment(time.time())
+    return (f"{now} INFO:     {LINE % facts}" for facts in noted)
 
 
 def _as_json(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:

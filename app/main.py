@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import docs, errors, runtime, security
+from app import VERSION, docs, errors, runtime, security
 from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
@@ -32,7 +32,6 @@ from app.workers import Board, Workers
 if TYPE_CHECKING:
     from app.tracing import Tracing
 
-VERSION = "1.0.0"
 TITLE = "Sequences to service"
 DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
 KINDS = {"addition": "addition", "reversal": "reversal"}

@@ -5,15 +5,21 @@ A family's samples are plain data, so that one worker can read what another has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
 from typing import Any, Literal
 
+from app import VERSION, streams
 from app.measures import Histogram, Traffic
 from app.repository import Repository
 
 Labels = tuple[str, ...]
 Kind = Literal["counter", "gauge", "histogram"]
+Rule = Literal["sum", "max", "min"]
+RULES: dict[Rule, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
 @dataclass
@@ -21,6 +27,7 @@ class Family:
     """One metric: what it is called, what it means, and a value for each combination of labels.
 
     A value is a number or, for a histogram, its bounds, its counts between them, and the sum of what was observed.
+    Of several workers' numbers, the rule makes one.
     """
 
     kind: Kind
@@ -28,6 +35,7 @@ class Family:
     about: str
     labels: Labels
     samples: dict[Labels, Any] = field(default_factory=dict)
+    rule: Rule = "sum"
 
     def add(self, labels: Labels, value: float | Histogram) -> None:
         """Add a sample to those with the same labels."""
@@ -47,7 +55,7 @@ class Family:
             sums = [mine + theirs for mine, theirs in zip(counts, value[1], strict=True)]
             self.samples[labels] = [bounds, sums, total + value[2]]
         else:
-            self.samples[labels] = known + value
+            self.samples[labels] = RULES[self.rule]((known, value))
 
     def as_data(self) -> dict[str, Any]:
         """The family as JSON has it."""
@@ -67,7 +75,7 @@ def _as_data(value: float | Histogram) -> Any:
 
 def collect(traffic: Traffic, repository: Repository, *, is_ready: bool) -> list[Family]:
     """The measures of this process."""
-    return [*_of_traffic(traffic), *_of_models(repository), _ready(is_ready)]
+    return [*_of_traffic(traffic), *_of_models(repository), _ready(is_ready), *_of_process()]
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Family]:
@@ -95,8 +103,9 @@ def _of_models(repository: Repository) -> Iterator[Family]:
     info = Family(
         "gauge",
         "service_model_info",
-        "Workers that serve a version; `default` is whether it answers by default.",
+        "1 for each version that is served; `default` is whether it answers by default.",
         (*which, "family", "parameters", "default"),
+        rule="max",
     )
     loads = Family("counter", "service_model_loads", "Bundles loaded and refused.", ("model", "outcome"))
     for name, served in repository.items():
@@ -124,6 +133,30 @@ def _ready(is_ready: bool) -> Family:
     return Family("gauge", "service_ready_workers", "Workers that are ready.", (), {(): int(is_ready)})
 
 
+def _of_process() -> Iterator[Family]:
+    """What the process is and uses. It reads /proc, which no disk or network slows down."""
+    dropped = Family("counter", "service_log_lines_dropped", "Lines of the log that could not be written.", ())
+    dropped.add((), streams.dropped_lines())
+    build = Family("gauge", "service_build_info", "1 for each build that runs.", tuple(_build()), rule="max")
+    build.add(tuple(_build().values()), 1)
+    yield from (dropped, build)
+    for metric in _process_collector().collect():
+        rule: Rule = "min" if metric.name == "process_start_time_seconds" else "sum"
+        yield Family(metric.type, metric.name, metric.documentation, (), {(): metric.samples[0].value}, rule)
+
+
+@cache
+def _build() -> dict[str, str]:
+    return {"version": VERSION, "python": platform.python_version(), "onnxruntime": metadata.version("onnxruntime")}
+
+
+@cache
+def _process_collector() -> Any:
+    from prometheus_client import ProcessCollector  # when first asked, and not at every start
+
+    return ProcessCollector(registry=None)
+
+
 def total(own: Iterable[Family], others: Iterable[Family]) -> list[Family]:
     """The families of all workers as one."""
     merged: dict[str, Family] = {}
@@ -131,7 +164,7 @@ def total(own: Iterable[Family], others: Iterable[Family]) -> list[Family]:
         if family.name in merged:
             merged[family.name].merge(family)
         else:
-            merged[family.name] = Family(family.kind, family.name, family.about, family.labels, dict(family.samples))
+            merged[family.name] = replace(family, samples=dict(family.samples))
     return list(merged.values())
 
 

@@ -5,11 +5,11 @@ A request's deadline reaches the batcher by a context variable, so that nothing 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from contextvars import ContextVar
 from math import inf
+from time import monotonic
 
 from app.batcher import Batcher
 from app.measures import ModelMeasures
@@ -18,7 +18,7 @@ from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
 
 deadline: ContextVar[float] = ContextVar("deadline", default=inf)
-"""Until when the request that runs is worth answering, by the loop's clock, in seconds."""
+"""When the request that runs is no longer worth answering, in seconds of `time.monotonic`."""
 
 
 logger = logging.getLogger("app")
@@ -63,7 +63,7 @@ class Predictor:
 
     def is_stuck(self, seconds: float) -> bool:
         """Whether a request has waited for longer than `seconds` for its turn."""
-        return asyncio.get_running_loop().time() - self._batcher.oldest() > seconds
+        return monotonic() - self._batcher.oldest() > seconds
 
     async def predict_all(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """A prediction for each of what `problem.parse` gave, in order. Raises what `predict` does."""

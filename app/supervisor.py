@@ -17,13 +17,13 @@ import logging
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from app import streams
 from app.signals import HANDLED, NOW, STOPPING, Signals
 
 NOW_S = 3.0
@@ -168,9 +168,7 @@ class Supervisor:
         except BaseException:
             logger.exception("a worker failed")
         finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            streams.flush()
             os._exit(status)
 
     def _end_with_parent(self) -> None:

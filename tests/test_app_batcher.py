@@ -3,10 +3,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
+from time import monotonic, perf_counter
 
 import pytest
+import uvloop
 
 from app.batcher import Batcher, BatchFailed, DeadlinePassed, QueueFull
+from app.measures import QueueMeasures
 
 
 class Doubler:
@@ -214,7 +217,7 @@ def test_many_items_whose_waiter_has_gone_leave_the_queue() -> None:
 
 def test_late_item_is_not_run_and_costs_nobody_else() -> None:
     async def scenario(batcher: Batcher[int, int]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         late, early, timeless = batcher.submit(1, now - 1), batcher.submit(2, now + 60), batcher.submit(3)
         with pytest.raises(DeadlinePassed):
             await late
@@ -227,13 +230,36 @@ def test_oldest_is_who_came_first() -> None:
     async def play() -> None:
         batcher = Batcher(Doubler(), 10)
         assert batcher.oldest() == inf
-        before = asyncio.get_running_loop().time()
+        before = monotonic()
         futures = [batcher.submit(item) for item in (1, 2)]
-        assert before <= batcher.oldest() <= asyncio.get_running_loop().time()
+        assert before <= batcher.oldest() <= monotonic()
         await asyncio.gather(*futures)
         assert batcher.oldest() == inf
 
     asyncio.run(play())
+
+
+def test_times_are_finer_than_the_loops_clock() -> None:
+    """uvloop's clock counts milliseconds: a batch of 0.3 ms took either 0 or 1 ms by it."""
+    measures = QueueMeasures()
+
+    def answer(items: Sequence[int]) -> list[int]:
+        began = perf_counter()
+        while perf_counter() - began < 0.0003:
+            pass
+        return list(items)
+
+    async def play() -> None:
+        batcher = Batcher(answer, 1, measures=measures)
+        for _ in range(50):
+            await asyncio.gather(batcher.submit(1), batcher.submit(2))
+
+    uvloop.run(play())
+    assert sum(measures.ran.counts) == 100
+    assert sum(measures.ran.counts[:2]) == 0, "none took less than 0.2 ms"
+    assert sum(measures.ran.counts[2:3]) > 0, "most took less than 0.5 ms"
+    assert sum(measures.waited.counts[2:]) >= 50, "the second one of two waited for the first one"
+    assert measures.ran.total >= 100 * 0.0003
 
 
 def test_serves_one_loop_after_another() -> None:

@@ -10,7 +10,7 @@ import logging.config
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def logging_as(settings: Settings) -> Iterator[Callable[[], list[str]]]:
     stream = io.StringIO()
     for handler in config["handlers"].values():
         handler["stream"] = stream
-    before = {name: _setup(logging.getLogger(name)) for name in config["loggers"]}
+    before = {name: _setup(logging.getLogger(name)) for name in ("", *config["loggers"])}
     logging.config.dictConfig(config)
     try:
         yield lambda: stream.getvalue().splitlines()
@@ -98,14 +98,17 @@ def test_console_is_a_line_for_people() -> None:
     with logging_as(Settings()) as lines:
         logging.getLogger("uvicorn.error").info("started")
         logging.getLogger("app").debug("not shown")
-    assert lines() == ["INFO:     started"]
+    (line,) = lines()
+    moment, rest = line.split(" ", 1)
+    assert datetime.fromisoformat(moment).utcoffset() == timedelta(0)
+    assert rest == "INFO:     started"
 
 
 def test_level_is_that_of_the_setting() -> None:
     with logging_as(Settings(log_level="error")) as lines:
         logging.getLogger("app").warning("not shown")
         logging.getLogger("app").error("shown")
-    assert lines() == ["ERROR:    shown"]
+    assert [line.split(" ", 1)[1] for line in lines()] == ["ERROR:    shown"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,9 @@ def test_path_is_made_printable(path: str) -> None:
 def test_console_shows_the_request_as_a_line() -> None:
     with logging_as(Settings(access_log=True)) as lines:
         Client(create_app(Settings(access_log=True), fakes.models())).get("/models", headers={"X-Request-ID": "mine"})
-    assert re.fullmatch(r'INFO:     127\.0\.0\.1 "GET /models" 200 in \d+\.\d ms, request mine, key none', lines()[-1])
+    moment, rest = lines()[-1].split(" ", 1)
+    assert datetime.fromisoformat(moment).utcoffset() == timedelta(0)
+    assert re.fullmatch(r'INFO:     127\.0\.0\.1 "GET /models" 200 in \d+\.\d ms, request mine, key none', rest)
 
 
 def test_failure_is_logged_with_its_id() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import fakes
 import pytest
 
-from app import settings
+from app import VERSION, settings
 from app.command import parser
 from app.settings import Settings
 
@@ -69,10 +69,15 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tenso
 
 
 def test_help_lists_every_setting() -> None:
-    text = " ".join(parser().format_help().split())
-    for name, field in Settings.model_fields.items():
-        assert f"{settings.option(name)} VALUE" in text
-        assert f"{field.description} [{settings.variable(name)}, default {settings.default(name)}]" in text
+    text = unwrapped(parser().format_help())
+    for name in Settings.model_fields:
+        assert unwrapped(f"{settings.option(name)} VALUE {settings.described(name)}") in text
+        assert unwrapped(f"[{settings.variable(name)}, default {settings.default(name)}]") in text
+
+
+def unwrapped(text: str) -> str:
+    """Text without what lines were broken at."""
+    return "".join(text.split())
 
 
 def test_help_needs_no_models() -> None:
@@ -81,12 +86,52 @@ def test_help_needs_no_models() -> None:
     assert "APP_MODELS_DIR" in result.stdout
 
 
+def test_version_is_printed() -> None:
+    result = python("-m", "app", "--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{VERSION}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--api-key-file", "secret"], "--api-key-file is not an option; did you mean --api-keys-file?"),
+        (["--api-key=secret"], "--api-key is not an option; did you mean --api-keys-file?"),
+        (["--worker", "4"], "--worker is not an option; did you mean --workers?"),
+        (["--colour", "red"], "--colour is not an option; --help lists the options"),
+    ],
+)
+def test_unknown_option_is_refused(refusal: Refusal, arguments: list[str], complaint: str) -> None:
+    assert refusal(*arguments) == complaint
+
+
+def test_misspelt_variable_is_refused(environment: dict[str, str], refusal: Refusal) -> None:
+    environment["APP_API_KEY_FILE"] = "keys"
+    assert refusal().startswith("APP_API_KEY_FILE is not a setting; did you mean APP_API_KEYS_FILE?")
+
+
+def test_empty_option_means_the_default(environment: dict[str, str], refusal: Refusal) -> None:
+    environment["APP_WORKERS"] = "many"
+    assert refusal("--workers", "", "--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_process_that_refuses_exits_with_one_line(tmp_path: Path, refusal: Refusal, workers: str) -> None:
     path = tmp_path / "none"
     assert refusal("--models-dir", str(path), "--port", "0", "--workers", workers) == (
         f"{path}: cannot be listed: No such file or directory"
     )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_variables_without_effect_are_logged_once(environment: dict[str, str], tmp_path: Path, workers: str) -> None:
+    environment.update(APP_COLOUR="secret", APP_SERVICE_HOST="10.96.12.7", APP_PORT="tcp://10.96.12.7:8000")
+    done = python("-m", "app", "--models-dir", str(tmp_path / "none"), "--host", "127.0.8.1", "--workers", workers)
+    *remarks, refusal = done.stderr.splitlines()
+    assert [line.split(" ", 1)[1] for line in remarks] == [
+        "WARNING:  ignored, because they are not settings: APP_COLOUR",
+        "WARNING:  ignored, because Kubernetes sets them for its Services: APP_PORT, APP_SERVICE_HOST",
+    ]
+    assert refusal.startswith(f"{PREAMBLE}{tmp_path / 'none'}")
 
 
 @pytest.fixture
@@ -139,7 +184,6 @@ def test_unusable_file_of_keys_is_refused(bundles: Path, refusal: Refusal, conte
     if content is not None:
         path.write_text(content)
     assert refusal("--api-keys-file", str(path)).startswith(f"APP_API_KEYS_FILE: {path} ")
-    assert refusal("--api-keys-file", "").startswith("APP_API_KEYS_FILE: . cannot be read")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import platform
+import re
+import time
 from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
 
 import fakes
 import httpx
@@ -12,6 +18,7 @@ import pytest
 from client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import VERSION
 from app.batcher import DeadlinePassed
 from app.main import create_app
 from app.measures import Histogram
@@ -20,6 +27,9 @@ from app.predictor import deadline
 from app.registry import Model
 from app.settings import Settings
 from seq2seq.vocabulary import IdArray
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+METRIC = re.compile(r"`((?:service|process)_\w+)`")
 
 Samples = dict[str, dict[frozenset[str], float]]
 
@@ -100,7 +110,24 @@ def test_queue_model_and_batches_are_measured_apart(client: Client) -> None:
     assert samples["service_batch_size_bucket"][addition | {"32.0"}] == 0
     assert samples["service_queue_depth"][addition] == 0
     assert samples["service_model_info"][addition | {"repeat_vector", "1324", "true"}] == 1
+    assert samples["service_build_info"] == {
+        frozenset({VERSION, platform.python_version(), metadata.version("onnxruntime")}): 1
+    }
     assert samples["service_model_loads_total"][frozenset({"addition", "loaded"})] == 1
+
+
+def test_process_is_measured(client: Client) -> None:
+    samples = {name: values[frozenset()] for name, values in scrape(client).items() if name.startswith("process_")}
+    assert samples["process_resident_memory_bytes"] > 10_000_000
+    assert samples["process_cpu_seconds_total"] > 0
+    assert 3 <= samples["process_open_fds"] < samples["process_max_fds"]
+    assert 0 < samples["process_start_time_seconds"] <= time.time()
+
+
+def test_readme_lists_every_metric(client: Client) -> None:
+    section = README.partition("## Observability")[2].partition("## Clusters")[0]
+    listed = {name for line in section.splitlines() if line.startswith("| `") for name in METRIC.findall(line)}
+    assert listed == set(re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, re.MULTILINE))
 
 
 def test_what_is_not_run_is_counted_by_reason() -> None:
@@ -141,6 +168,19 @@ def test_many_values_at_once_are_observed_as_one_by_one(values: list[float]) -> 
     for value in values:
         apart.observe(value)
     assert (together.counts, together.total) == (apart.counts, apart.total)
+
+
+def test_of_several_workers_numbers_the_rule_makes_one() -> None:
+    families = [
+        Family("gauge", "info", "1.", ("version",), {("1",): 1, (version,): 1}, "max") for version in ("1", "2", "3")
+    ]
+    families += [Family("gauge", "start", "When.", (), {(): when}, "min") for when in (20, 10, 30)]
+    families += [Family("gauge", "memory", "How much.", (), {(): bytes_}) for bytes_ in (20, 10, 30)]
+    others = [Family.from_data(json.loads(json.dumps(family.as_data()))) for family in families]
+    info, start, memory = total([], others)
+    assert info.samples == {("1",): 1, ("2",): 1, ("3",): 1}
+    assert (start.samples, memory.samples) == ({(): 10}, {(): 60})
+    assert (info.rule, start.rule, memory.rule) == ("max", "min", "sum")
 
 
 def test_families_of_workers_add_up() -> None:

@@ -81,6 +81,11 @@ def test_canary_that_is_not_there_gets_nothing(models_dir: Path) -> None:
     assert answering(repository) == "1"
 
 
+def test_canary_of_a_model_that_does_not_exist_is_told(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    started(models_dir, canaries={"division": Canary(version=2, share=1)})
+    assert "a setting gives division a canary, but there is no such model" in caplog.text
+
+
 def refusal(models_dir: Path, **options: Any) -> str:
     """Why a start is refused that asks for both models."""
     with pytest.raises(BundleError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -226,6 +227,20 @@ def test_service_ends_though_nobody_takes_its_spans(monkeypatch: pytest.MonkeyPa
     with running(tracing=True, drain_s=0) as service:
         assert service.add("10+6") == 16
         assert service.stop() == 0
+
+
+def test_collector_that_never_answers_delays_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More spans than the exporter keeps: what it cannot send it drops."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
+        monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with running(tracing=True, drain_s=0) as service:
+            for _ in range(200):
+                assert service.add("10+6") == 16
+            assert service.stop() == 0
 
 
 def refused(code: str, **environ: str) -> str:

@@ -23,6 +23,7 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 KSERVE = ROOT / "deploy" / "kserve"
+TRACING = KUBERNETES / "tracing"
 FOLDERS = [KUBERNETES, KSERVE]
 KSERVE_SCHEMA = ROOT / "tests" / "kserve_schema.json"
 POD_SPEC = "kubernetes-json-schema/v{version}-local-strict/podspec-v1.json"
@@ -141,7 +142,8 @@ ALL = [pytest.param(folder, kind, id=f"{folder.name}-{kind}") for folder in FOLD
 def test_every_file_is_listed_and_there(folder: Path) -> None:
     listed = kustomization(folder)["resources"]
     listed += [name for generator in kustomization(folder).get("configMapGenerator", []) for name in generator["envs"]]
-    assert sorted(listed) == sorted(path.name for path in folder.iterdir() if path.name != "kustomization.yaml")
+    others = {"kustomization.yaml", TRACING.name}
+    assert sorted(listed) == sorted(path.name for path in folder.iterdir() if path.name not in others)
 
 
 def test_kubernetes_has_all_that_a_service_needs() -> None:
@@ -339,8 +341,59 @@ def kibibytes(quantity: str) -> int:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_image_is_the_projects_version(folder: Path) -> None:
     (image,) = kustomization(folder)["images"]
-    assert image == {"name": container(folder)["image"], "newTag": project_version()}
+    assert image == {
+        "name": container(folder)["image"],
+        "newName": container(folder)["image"],
+        "newTag": project_version(),
+    }
     assert image["name"] == parsed(ROOT / "docker-compose.yml")["services"]["api"]["image"]
+
+
+def test_documents_name_the_one_place_of_the_image() -> None:
+    for page in ("README.md", "docs/operate.md"):
+        text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        assert "`images` in `deploy/kubernetes/kustomization.yaml`" in text, page
+    for path in KUBERNETES.rglob("*.yaml"):
+        named = re.findall(r"^\s*(?:image|newName|newTag): *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert named == {"deployment.yaml": [NAME], "kustomization.yaml": [NAME, project_version()]}.get(
+            path.name if path.parent == KUBERNETES else "", []
+        )
+
+
+def traced() -> Any:
+    """The network policy as the component for tracing makes it, which adds to the end of lists only."""
+    policy = resources(KUBERNETES)["NetworkPolicy"]
+    (patch,) = kustomization(TRACING)["patches"]
+    assert patch["target"] == {"kind": policy["kind"], "name": policy["metadata"]["name"]}
+    for operation in yaml.safe_load(patch["patch"]):
+        assert (operation["op"], operation["path"]) == ("add", "/spec/egress/-")
+        policy["spec"]["egress"].append(operation["value"])
+    return policy
+
+
+def test_nothing_leaves_a_pod_but_traces_where_they_are_on() -> None:
+    assert resources(KUBERNETES)["NetworkPolicy"]["spec"]["egress"] == []
+    policy = traced()
+    for version in (OLDEST, NEWEST):
+        check(policy, version)
+    collector, names = policy["spec"]["egress"]
+    assert [port["port"] for port in collector["ports"]] == [4317, 4318]
+    assert {port["port"] for port in names["ports"]} == {53}
+    for rule in (collector, names):
+        (peer,) = rule["to"]
+        assert peer["namespaceSelector"]["matchLabels"], "not to everywhere"
+
+
+def test_the_component_turns_tracing_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    (generator,) = kustomization(TRACING)["configMapGenerator"]
+    assert (generator["name"], generator["behavior"]) == (NAME, "merge")
+    given = dict(literal.split("=", 1) for literal in generator["literals"])
+    monkeypatch.setenv("APP_TRACING", given.pop("APP_TRACING"))
+    assert settings.load().tracing
+    assert re.fullmatch(r"http://[a-z.-]+:4318", given.pop("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    assert given == {}
+    text = (KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text.replace("# components:\n#   -", "components:\n  -"))["components"] == [TRACING.name]
 
 
 def project_version() -> str:

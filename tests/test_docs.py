@@ -27,6 +27,19 @@ def test_settings_exist(page: Path) -> None:
     assert set(re.findall(r"APP_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8"))) <= known
 
 
+TEXTS = [*PAGES, ROOT / "SECURITY.md", *(ROOT / "deploy").rglob("*.y*ml"), *(ROOT / "deploy").rglob("*.cfg")]
+DEFAULT = re.compile(r"(APP_[A-Z_]*[A-Z])`?(?:, ([\d.,]*\d)(?: s)? by default| \(([\d.,]*\d)(?: s)?\))")
+
+
+def test_defaults_are_so() -> None:
+    """Such as `APP_DEADLINE_S` (10 s), or APP_MAX_QUEUE, 4,096 by default."""
+    found = [match for text in TEXTS for match in DEFAULT.findall(text.read_text(encoding="utf-8"))]
+    assert len(found) >= 4
+    for name, *values in found:
+        field = Settings.model_fields[name.removeprefix(settings.PREFIX).lower()]
+        assert float("".join(values).replace(",", "")) == field.default, name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_make_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app import main, settings
+import app
+from app import settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,7 +77,7 @@ def test_the_readme_names_every_module() -> None:
 
 def test_the_service_has_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == main.VERSION
+    assert project["version"] == app.VERSION
 
 
 UNPICKLING = re.compile(

@@ -4,8 +4,8 @@ What a request means is `app.inference_protocol`'s to say. A body need not be de
 speak this protocol do not declare theirs.
 """
 
-import asyncio
 from collections.abc import Callable, Collection
+from time import monotonic
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -172,7 +172,7 @@ def infer_router(repository: Repository, bodies: Bodies, body_bytes: int, second
     async def answer(request: Request, name: str, number: str | None = None) -> Response:
         predictor = repository[name].pick(number)
         predictor.admit()
-        headers, now = headers_of(request.scope), asyncio.get_running_loop().time()
+        headers, now = headers_of(request.scope), monotonic()
         deadline.set(now + seconds_granted(headers, seconds))
         body = await bodies.read(headers, request.receive, body_bytes)
         asked, binary = inference_messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))

@@ -101,6 +101,7 @@ class HttpProtocol(HttpToolsProtocol):
     is_draining: Callable[[], bool] = staticmethod(lambda: False)
     note: Log = staticmethod(lambda *_: None)
     check_host: Callable[[bytes], ProblemError | None] = staticmethod(lambda _: None)
+    prefix: str = ""
 
     transport: OneWrite  # type: ignore[assignment]
 
@@ -305,7 +306,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.url = (path or b"/") + query
 
     def _check_host(self, host: bytes) -> None:
-        if self.url.partition(b"?")[0].decode("ascii") not in HEALTH:
+        if self.url.partition(b"?")[0].decode("ascii").removeprefix(self.prefix) not in HEALTH:
             if problem := self.check_host(host):
                 raise Refused(problem)
             self._checked_host = host
@@ -424,10 +425,12 @@ def http_protocol(
     draining: Callable[[], bool] = lambda: False,
     told: Log = lambda *_: None,
     host_checked: Callable[[bytes], ProblemError | None] = lambda _: None,
+    root_path: str = "",
 ) -> type[HttpProtocol]:
     """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse.
 
-    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that.
+    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that. `root_path` is
+    the prefix that a proxy may leave on.
     """
 
     class LimitedHttpProtocol(HttpProtocol):
@@ -435,6 +438,7 @@ def http_protocol(
         is_draining = staticmethod(draining)
         note = staticmethod(told)
         check_host = staticmethod(host_checked)
+        prefix = root_path
 
     return LimitedHttpProtocol
 

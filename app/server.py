@@ -151,10 +151,11 @@ def serve(settings: Settings, app: FastAPI, listener: socket.socket, *, on_servi
 
 def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str) -> uvicorn.Config:
     hosts = security.host_check(settings, address)
+    draining, note = lifecycle.is_draining, app.state.traffic.note
     return uvicorn.Config(
         app,
         lifespan="on",
-        http=http_protocol(settings.read_timeout_s, lifecycle.is_draining, app.state.traffic.note, hosts),
+        http=http_protocol(settings.read_timeout_s, draining, note, hosts, settings.root_path),
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import ProblemError
 from app.measures import Traffic
 from app.middleware import CLIENT_GONE, RequestMiddleware
 from app.protocol import MOST_BYTES, MOST_PIPELINED, PIECE_BYTES, HttpProtocol, OneWrite, http_protocol
@@ -441,3 +442,18 @@ def test_answers_ask_to_connect_anew_while_the_service_drains() -> None:
 
     drains: list[bool] = []
     converse(play, http_protocol(20.0, lambda: bool(drains)))
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/health/live", 200), ("/svc/health/live", 200), ("/svc/svc/health/live", 400), ("/svc/add", 400), ("/add", 400)],
+)
+def test_health_is_told_to_any_host_also_below_a_prefix(path: str, status: int) -> None:
+    async def play(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode("ascii"))
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)
+        writer.close()
+
+    problem = ProblemError(400, "It is for another host.")
+    converse(play, http_protocol(1.0, host_checked=lambda _: problem, root_path="/svc"))

@@ -429,8 +429,8 @@ def http_protocol(
 ) -> type[HttpProtocol]:
     """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse.
 
-    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that. `root_path` is
-    the prefix that a proxy may leave on.
+    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that.
+    `root_path` is the prefix that a proxy may leave on.
     """
 
     class LimitedHttpProtocol(HttpProtocol):

@@ -1,7 +1,7 @@
-"""What is logged, and how a line looks: for people on a console, or as JSON for whatever collects logs.
+"""The log: its format, for people or as JSON, and a line for each request if a setting asks for it.
 
-A line for each request is written by the service itself, where a setting asks for it: with the request's id and the
-name of its key, and without what a key, a query or a body holds. Knows nothing of routes or models.
+A request's line has its id and the name of its key, but never a key, a query or a body. Knows nothing of routes or
+models.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _moment(seconds: float) -> str:
 
 
 def json_formatter() -> logging.Formatter:
-    """Writes a record as an object on one line, with what it holds beside its message."""
+    """Writes a record as a JSON object on one line, with its extra fields."""
     from pythonjsonlogger.core import RESERVED_ATTRS  # where it is asked for, and not at every start
     from pythonjsonlogger.json import JsonFormatter
 
@@ -96,17 +96,14 @@ def json_formatter() -> logging.Formatter:
 
 
 class AccessLog:
-    """Writes a line for each request: at once all those that were answered in one turn of the loop.
-
-    Their lines are made here and written by the logger as one message, since to log is dearer than to predict.
-    """
+    """Logs a line for each request. The lines of one turn of the loop are one message, since each message is dear."""
 
     def __init__(self, *, as_json: bool):
         self._lines = _as_json if as_json else _for_people
         self._noted: list[dict[str, Any]] = []
 
     def note(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """Have a request logged that was answered with a status after so many seconds."""
+        """Log a request, with its route, its status and the seconds that it took."""
         state = scope.get("state", {})
         facts = {
             "method": printable(scope["method"]),
@@ -140,12 +137,13 @@ def _as_json(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 class Printable(logging.Filter):
-    """Makes what a message is filled with printable ASCII on one line, and sets every line of a trace apart.
+    """Makes a message printable ASCII on one line, and indents every line of a traceback.
 
-    What clients send, such as an address in X-Forwarded-For, then writes no lines of its own and steers no terminal.
+    Text from clients, such as an address in X-Forwarded-For, cannot forge a line or control a terminal.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = _printable(record.msg)
         if isinstance(record.args, tuple):
             record.args = tuple(_printable(value) for value in record.args)
         elif record.args:
@@ -157,7 +155,7 @@ class Printable(logging.Filter):
 
 
 def printable(text: str) -> str:
-    """Text in ASCII without control characters, each of them written out."""
+    """Text in ASCII, with control characters written out."""
     if text.isascii() and text.isprintable():
         return text
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)

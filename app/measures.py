@@ -26,7 +26,7 @@ class Histogram:
         self.total += value
 
     def observe_falling(self, values: Sequence[float]) -> None:
-        """Observe many values of which none is larger than the one before, at little more than the price of one."""
+        """Observe many values in falling order, at little more than the cost of one."""
         if not values:
             return
         most = bisect_left(self.bounds, values[0])

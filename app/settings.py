@@ -64,7 +64,7 @@ class Canary(BaseModel):
 
 def _origin(value: str) -> str:
     if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.\-]*://[^/?#@*\s]+", value):
-        raise ValueError("an origin is scheme and host, and a port where there is one, such as https://example.com")
+        raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://example.com")
     return value
 
 
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
         default=[],
-        description="Host names that the service answers to; without any, all, but on a loopback address only its own",
+        description="Host names that the service answers to; without any, to all, or on a loopback address to its own",
         examples=["example.com,*.example.org"],
     )
     trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     )
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default=[],
-        description="Origins whose web pages may send requests; * for all",
+        description="Origins whose web pages may send requests, or * for all",
         examples=["https://example.com,https://example.org"],
     )
     docs: bool = Field(default=True, description="Whether to serve /docs and /openapi.json")
@@ -288,7 +288,7 @@ def example(name: str) -> str:
 def described(name: str) -> str:
     """What a setting sets, with an example where its default is none."""
     field = Settings.model_fields[name]
-    return f"{field.description}, such as {example(name)}" if field.examples else str(field.description)
+    return f"{field.description}; for example `{example(name)}`" if field.examples else str(field.description)
 
 
 def table() -> str:

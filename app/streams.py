@@ -1,7 +1,7 @@
-"""stdout and stderr that nobody waits for: a thread writes what they are given, and what it cannot write is counted.
+"""stdout and stderr without waiting: a thread writes the lines, and those that it cannot write are dropped and counted.
 
-An event loop that wrote a line into a pipe which nobody reads would stand still, and so would all requests. Knows
-nothing of logging.
+If the event loop wrote into a pipe that nobody reads, it would stand still, and all requests with it. Knows nothing of
+logging.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from collections import deque
 from typing import Any
 
 MOST_WAITING = 1024 * 1024
-"""How many bytes wait for the thread at most; lines past that are dropped."""
+"""How many bytes wait for the thread. When they are reached, new lines are dropped."""
 
 FLUSH_S = 1.0
 """How long a process that ends waits until its last lines are written."""
@@ -28,7 +29,7 @@ FORK_S = 0.1
 
 
 class Unhurried(io.RawIOBase):
-    """A descriptor that is written by a thread, in the order in which it is given lines."""
+    """A descriptor that a thread writes to, in the order in which lines come."""
 
     def __init__(self, name: str, descriptor: int):
         self.name = name
@@ -37,7 +38,7 @@ class Unhurried(io.RawIOBase):
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Forget what waits and the thread that would write it, which a fork has not."""
+        """Forget what waits, and its thread. A fork has the former, which its parent writes, but not the latter."""
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._size = 0  # of what waits and what is being written
@@ -59,12 +60,17 @@ class Unhurried(io.RawIOBase):
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._keep_writing, name=self.name, daemon=True)
-        with contextlib.suppress(RuntimeError):  # the system has no more of them, or the interpreter ends
-            thread.start()
-            self._thread = thread
+        # It takes no signals: a main thread that waits in a system call would not hear of them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            with contextlib.suppress(RuntimeError):  # the system has no more threads, or the interpreter ends
+                thread.start()
+                self._thread = thread
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def await_written(self, seconds: float) -> bool:
-        """Wait until all is written, but no longer. Gives whether it is."""
+        """Wait until all is written, but no longer than that. Returns whether all is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._size, seconds)
 
@@ -90,7 +96,7 @@ class Unhurried(io.RawIOBase):
                 self._changed.notify_all()
 
     def _next(self) -> bytes:
-        """All that waits, once something does; nothing where the thread is to end."""
+        """All that waits, as soon as something does; nothing if the thread is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ends)
             waiting, self._waiting = self._waiting, deque()
@@ -114,13 +120,13 @@ class Unhurried(io.RawIOBase):
 
 
 def _descriptors() -> list[int]:
-    """Those of stdin, stdout and stderr. One that was closed leads nowhere now, or a client's socket would get it."""
+    """Those of stdin, stdout and stderr. A closed one is opened to nowhere; a client's socket would get its number."""
     found = enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__))
     return [os.open(os.devnull, os.O_RDWR) if stream is None else number for number, stream in found]
 
 
 _raw = [Unhurried(name, number) for name, number in zip(("<stdout>", "<stderr>"), _descriptors()[1:], strict=True)]
-stdout, stderr = (io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True) for raw in _raw)
+stdout, stderr = (io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True) for raw in _raw)
 
 
 def dropped_lines() -> int:
@@ -131,7 +137,8 @@ def dropped_lines() -> int:
 def flush() -> None:
     """Wait a moment until all is written; to be called before a process ends without Python's own clean-up."""
     ends = time.monotonic() + FLUSH_S
-    for raw in _raw:
+    for stream, raw in zip((stdout, stderr), _raw, strict=True):
+        stream.flush()
         raw.await_written(max(0.0, ends - time.monotonic()))
 
 

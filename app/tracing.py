@@ -1,8 +1,8 @@
 """OpenTelemetry traces: a span for each request, in the trace that the client's `traceparent` names.
 
-Loaded only where the setting asks for it. The `OTEL_*` variables say where spans go and which are kept. A span is shown
-no key, query or body, and of a request's headers those that say which trace it belongs to and what sent it. Knows
-nothing of models.
+Loaded only if the setting asks for it. The `OTEL_*` variables say where spans go and which are kept. A span never has a
+key, a query or a body. Of a request's headers it sees those that name its trace and the client's program. A thread
+sends the spans and drops what its queue cannot hold, so that no request waits for a collector. Knows no models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.middleware import only_by_send
 SERVICE_NAME = "sequences-to-service"
 CONVENTIONS = "OTEL_SEMCONV_STABILITY_OPT_IN"
 FLUSH_S = 3.0
-"""How long a process that stops waits until its last spans are sent."""
+"""How long a process waits for its last spans to be sent before it ends."""
 
 SHOWN = frozenset({b"traceparent", b"tracestate", b"baggage", b"user-agent"})
 REQUEST = "app.request"
@@ -45,9 +45,9 @@ class Tracing:
 
     @classmethod
     def from_environment(cls) -> Tracing:
-        """As the `OTEL_*` variables say: OTLP over HTTP to a collector on this machine, if they say nothing.
+        """As the `OTEL_*` variables say; by default OTLP over HTTP to a collector on this machine.
 
-        Raises `ValueError` for what they may not say.
+        Raises `ValueError` for a variable that cannot be used.
         """
         os.environ.setdefault(OTEL_SERVICE_NAME, _named_service() or SERVICE_NAME)
         provider = TracerProvider(shutdown_on_exit=False)
@@ -61,7 +61,7 @@ class Tracing:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """From the first request to the last; then what is left is sent, as far as that can be done in time."""
+        """From the first request to the last. At the end, spans that are left are sent, if there is time."""
         try:
             yield
         finally:

@@ -163,7 +163,7 @@ def test_batch_of_cancelled_waiters_does_not_run() -> None:
     assert run(scenario) == [[2]]
 
 
-def test_no_more_wait_than_may() -> None:
+def test_full_queue_refuses_at_once() -> None:
     async def play() -> None:
         batcher = Batcher(Doubler(), 10, max_waiting=2)
         waiting = [batcher.submit(item) for item in (1, 2)]

@@ -82,6 +82,12 @@ def test_json_is_one_line_with_what_the_message_is_filled_with() -> None:
     }
 
 
+def test_message_of_a_library_is_one_printable_line() -> None:
+    with logging_as(Settings()) as lines:
+        logging.getLogger("a.library").error("broken\nINFO:     forged\x1b[2J")
+    assert [line.split(" ", 1)[1] for line in lines()] == ["ERROR:    broken\\nINFO:     forged\\x1b[2J"]
+
+
 def test_json_holds_a_trace_in_its_line() -> None:
     with logging_as(Settings(log_format="json")) as lines:
         try:

@@ -166,7 +166,7 @@ def test_other_unknown_variables_are_remarked_on(monkeypatch: pytest.MonkeyPatch
         ("APP_CORS_ORIGINS", '["https://a.example/"]', "APP_CORS_ORIGINS[0] is 'https://a.example/': an origin is"),
         ("APP_CORS_ORIGINS", '["https://a.example", "b.example"]', "APP_CORS_ORIGINS[1] is 'b.example': an origin is"),
         ("APP_CORS_ORIGINS", '["null"]', "APP_CORS_ORIGINS[0] is 'null': an origin is"),
-        ("APP_CORS_ORIGINS", '["https://*.example"]', "an origin is scheme and host"),
+        ("APP_CORS_ORIGINS", '["https://*.example"]', "an origin is a scheme, a host"),
         ("APP_ALLOWED_HOSTS", "a.example:8000", "APP_ALLOWED_HOSTS[0] is 'a.example:8000': a host is"),
         ("APP_ALLOWED_HOSTS", '["*"]', "a host is a name or an address"),
         ("APP_ALLOWED_HOSTS", '["a.*.example"]', "a host is a name or an address"),

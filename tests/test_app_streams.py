@@ -8,6 +8,7 @@ import http.client
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -109,6 +110,19 @@ def test_without_a_thread_lines_are_dropped_or_wait(pipe: tuple[int, int], monke
     assert read(pipe[0], 13) == b"first\nsecond\n"
 
 
+def test_thread_takes_no_signals(pipe: tuple[int, int]) -> None:
+    """A supervisor blocks signals while it forks; the thread would take one, and nothing would wake the supervisor."""
+    before = {thread.native_id for thread in threading.enumerate()}
+    stream = Unhurried("<test>", pipe[1])
+    stream.write(LINE)
+    (thread,) = (thread for thread in threading.enumerate() if thread.native_id not in before)
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    blocked = int(re.findall(r"^SigBlk:\s*([0-9a-f]+)$", status, re.MULTILINE)[0], 16)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        assert blocked & 1 << (number - 1)
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def program(code: str) -> subprocess.CompletedProcess[str]:
     """A process that prints by these streams."""
     setup = (
@@ -137,6 +151,10 @@ for number in range(3):
     )
     assert lines[0] == "before"
     assert [line for line in lines if line.startswith("parent")] == [f"parent {number}" for number in range(3)]
+
+
+def test_line_without_an_end_is_written_at_the_end() -> None:
+    assert program("sys.stdout.write('no end')").stdout == "no end"
 
 
 def test_crash_prints_its_traceback_after_all_that_was_logged() -> None:

@@ -289,7 +289,7 @@ def test_variables_are_settings_that_load(folder: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_variable_comes_from_the_clusters_services(folder: Path) -> None:
-    """A Service called `app` would set APP_PORT to `tcp://...`, which no service could start with."""
+    """A Service called `app` sets APP_PORT to `tcp://...`, which is ignored, but with a warning at each start."""
     assert pod(folder)["enableServiceLinks"] is False
 
 

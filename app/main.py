@@ -23,7 +23,7 @@ from app.metrics import Family, collect
 from app.middleware import RequestMiddleware
 from app.predictor import Predictor
 from app.registry import Model
-from app.repository import Repository, Served
+from app.repository import STILL_S, Repository, Served
 from app.routes import addition, health, inference, metrics, models, reversal
 from app.settings import Settings, WrongSetting, load, variable
 from app.trial import Terms, Trial
@@ -132,6 +132,7 @@ def _repository(settings: Settings) -> Repository:
         terms.load,
         lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
         names=KINDS,
+        still_s=STILL_S if settings.watch_s else 0.0,  # who looks once cannot wait until nobody copies
         pinned=settings.versions,
         canaries=settings.canaries,
     )

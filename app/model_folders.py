@@ -18,7 +18,7 @@ from seq2seq.bundle import PLAIN_NAME, BundleUnreadable
 
 LARGEST_VERSION = 2**63 - 1
 MOST_ENTRIES = 1_000
-"""How many entries of one folder are looked at."""
+"""How many entries of a model's folder are looked at, and how many files of a version."""
 
 DEEPEST = 4
 """How deep a bundle's files may lie in it."""
@@ -79,7 +79,10 @@ def _look_into(directory: Path, found: Found) -> str | None:
     """Add a model's versions to what was found. Returns why it has none, if so."""
     known = len(found.versions) + len(found.faults)
     try:
-        for entry in _entries(directory):
+        entries = sorted(
+            _entries(directory), key=lambda entry: is_version(entry.name) and int(entry.name), reverse=True
+        )
+        for entry in entries[:MOST_ENTRIES]:
             path = Path(entry)
             fault = _fault(entry) or (None if is_version(entry.name) else f"is not a version; {NAMING}")
             if fault:
@@ -88,6 +91,8 @@ def _look_into(directory: Path, found: Found) -> str | None:
                 found.versions.append(Version(directory.name, int(entry.name), path, _state(path)))
     except BundleUnreadable as error:
         return error.fault
+    if len(entries) > MOST_ENTRIES:
+        return f"holds {len(entries)} versions and other folders; only the {MOST_ENTRIES} highest numbers are looked at"
     return None if len(found.versions) + len(found.faults) > known else f"holds no version; {NAMING}"
 
 
@@ -103,7 +108,7 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
             ]
     except OSError as error:
         raise BundleUnreadable(directory, f"cannot be listed: {error.strerror}") from error
-    return sorted(shown, key=lambda entry: entry.name)[:MOST_ENTRIES]
+    return sorted(shown, key=lambda entry: entry.name)
 
 
 def _fault(entry: os.DirEntry[str]) -> str | None:
@@ -115,7 +120,7 @@ def _fault(entry: os.DirEntry[str]) -> str | None:
 
 
 def _state(directory: Path) -> State:
-    """The state of a folder; what cannot be read is left out, which its return changes as well."""
+    """The state of a folder. What cannot be read is left out; once it can, the state is another one."""
     return tuple(sorted(_states(str(directory), "", DEEPEST)))
 
 

@@ -5,8 +5,8 @@
 The newest sound version of a model answers, or the one that a setting pins; every other can be asked for by its number.
 One rule holds at the start, at each look, and for each order to load: what is sound is served, what is not is noted
 with its reason, and no folder stands in another's way. A new version is tried in a process of its own, then loaded on a
-thread beside those that serve, and only then takes over. What an older version has taken on, it answers. Knows nothing
-of HTTP.
+thread beside those that serve, and only then takes over. An older version still answers the requests that it has.
+Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ from app.predictor import Predictor
 from app.registry import Answer, Model, ModelReference
 from app.settings import Canary
 from app.trial import Outcome
-from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable
+from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable, is_unchanged
 from seq2seq.vocabulary import Symbols
 
 STILL_S = 2.0
 """How long a folder must not have changed before it is refused. Until then somebody may be copying it."""
+
+QUICK_S = 2.0
+"""How much processor time a version gets at first. One that needs more comes last, so that no other waits for it."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""How long a version that could not be read waits until it is tried again; each further pause is twice as long."""
 
 LOOK_S = 2.0
 """How long the index waits for the disk. Then it shows what the last look found."""
@@ -56,6 +62,14 @@ class UnknownVersion(Exception):
 
 class NotLoaded(Exception):
     """No version of a model is served."""
+
+
+class Again(NamedTuple):
+    """When a version is to be tried again that could not be read in this state."""
+
+    state: State
+    pause: float
+    due: float
 
 
 class Entry(NamedTuple):
@@ -136,7 +150,7 @@ class Served:
 class Trial(Protocol):
     """Tries versions before they are loaded, and can be told to stop."""
 
-    def __call__(self, paths: Sequence[Path]) -> list[Outcome]: ...
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]: ...
 
     def end(self) -> None: ...
 
@@ -178,6 +192,7 @@ class Repository(Mapping[str, Served]):
         self._found = Found([], {})
         self._since: dict[Path, tuple[State, float]] = {}  # each version's state, and since when it is the same
         self._done: dict[Path, State] = {}  # the states in which versions were loaded, or refused for good
+        self._again: dict[Path, Again] = {}
         self._reasons: dict[Path, str] = {}  # why folders are not served, or not as they are now
         self._changing = asyncio.Lock()
         self._looking: asyncio.Task[Found] | None = None
@@ -207,12 +222,13 @@ class Repository(Mapping[str, Served]):
         found = look(self.models_dir)
         if self.models_dir in found.faults:
             raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
+        results = self._try(sorted(found.versions, key=self._rank, reverse=True), QUICK_S)
+        answered = {version.name for version, result in results.items() if isinstance(result, Model)}
+        slow = [version for version, result in results.items() if result is None and version.name not in answered]
         failures: dict[Version, BundleError] = {}
-        versions = sorted(found.versions, key=self._rank, reverse=True)
-        for version, outcome in zip(versions, self._trial([version.path for version in versions]), strict=True):
+        for version, result in (results | self._try(slow)).items():
             try:
-                self.put(self._load_tried(version.path, outcome))
-                self._done[version.path] = version.state
+                self._settle(version, result)
             except BundleError as error:
                 failures[version] = error
         for name in sorted({*required, *self._pinned}):
@@ -227,10 +243,9 @@ class Repository(Mapping[str, Served]):
         """Look at the directory, load what is new or has changed, and let go of what was removed."""
         async with self._changing:
             found = await self._look()
-            for version in found.versions:
-                if version.name not in self._unloaded and self._done.get(version.path) != version.state:
-                    with contextlib.suppress(BundleError):
-                        await self._load_beside(version)
+            wanted = sorted(filter(self._is_wanted, found.versions), key=self._rank, reverse=True)
+            slow = await self._load_beside(wanted, QUICK_S)
+            await self._load_beside(slow)
             self._let_go(found)
 
     async def load(self, name: str) -> None:
@@ -247,14 +262,10 @@ class Repository(Mapping[str, Served]):
             if not versions:
                 raise UnknownModel(f"There is no model {name:.60} to load.")
             self._unloaded.discard(name)
-            failure = None
-            for version in versions:
-                try:
-                    await self._load_beside(version)
-                except BundleError as error:
-                    failure = error
-            if failure:
-                raise failure
+            failures: list[BundleError] = []
+            await self._load_beside(versions, failures=failures)
+            if failures:
+                raise failures[0]
 
     async def unload(self, name: str) -> None:
         """Serve a model no more, until it is loaded again. Raises `UnknownModel`."""
@@ -299,31 +310,86 @@ class Repository(Mapping[str, Served]):
             except Exception:  # whatever it is, what is served is served on
                 logger.exception("cannot look for new versions under %s", self.models_dir)
 
-    async def _load_beside(self, version: Version) -> None:
-        """Load a version while others serve. Raises `BundleError`."""
-        try:
-            (outcome,) = await asyncio.to_thread(self._trial, [version.path])
-            self.put(await asyncio.to_thread(self._load_tried, version.path, outcome))
-        except BundleError as error:
-            self._note_failure(version, error)
-            raise
-        self._reasons.pop(version.path, None)
-        self._done[version.path] = version.state
+    async def _load_beside(
+        self, versions: Sequence[Version], seconds: float | None = None, failures: list[BundleError] | None = None
+    ) -> list[Version]:
+        """Load versions while others serve. Returns those that take longer; notes why others fail."""
+        slow = []
+        for version, result in (await asyncio.to_thread(self._try, versions, seconds)).items():
+            try:
+                if not self._settle(version, result):
+                    slow.append(version)
+            except BundleError as error:
+                self._note_failure(version, error)
+                if failures is not None:
+                    failures.append(error)
+        return slow
+
+    def _try(
+        self, versions: Sequence[Version], seconds: float | None = None
+    ) -> dict[Version, Model | Exception | None]:
+        """What becomes of versions when they are tried, and then loaded. None if one needs more than these seconds.
+
+        Waits for the disk and for other processes.
+        """
+        results: dict[Version, Model | Exception | None] = {}
+        if seconds is not None:  # what is served already need not be loaded again because of some other file
+            results |= {version: model for version in versions if (model := self._unchanged(version))}
+        tried = [version for version in versions if version not in results]
+        outcomes = self._trial([version.path for version in tried], seconds) if tried else []
+        for version, outcome in zip(tried, outcomes, strict=True):
+            try:
+                is_unfinished = outcome.is_slow and seconds is not None
+                results[version] = None if is_unfinished else self._load_tried(version.path, outcome)
+            except BundleError as error:
+                results[version] = error
+            except Exception as error:  # what passed its trial fails here because files or memory have run out
+                results[version] = BundleUnreadable(version.path, f"cannot be loaded now: {error!r}")
+        return results
 
     def _load_tried(self, path: Path, outcome: Outcome) -> Model:
         """Load a version after its trial. Raises `BundleError`."""
         if outcome.reason:
             kind = BundleUnreadable if outcome.is_unreadable else BundleError
             raise kind(Path(outcome.path or path), outcome.reason)
-        try:
-            model = self._load(path)
-        except BundleError:
-            raise
-        except Exception as error:  # what passed its trial fails here for a want of files or memory
-            raise BundleUnreadable(path, f"cannot be loaded now: {error!r}") from error
+        model = self._load(path)
         if model.manifest.seal != outcome.seal:
             raise BundleUnreadable(path / MANIFEST, "has changed since its trial")
         return model
+
+    def _settle(self, version: Version, result: Model | Exception | None) -> bool:
+        """Serve what a trial gave, if anything. Raises `BundleError`."""
+        if isinstance(result, Exception):
+            raise result
+        if result is not None:
+            if result is not self._model(version):
+                self.put(result)
+            self._reasons.pop(version.path, None)
+            self._again.pop(version.path, None)
+            self._done[version.path] = version.state
+        return result is not None
+
+    def _is_wanted(self, version: Version) -> bool:
+        """Whether to try a version: it is new, has changed, or could not be read and has waited long enough."""
+        if version.name in self._unloaded:
+            return False
+        if self._done.get(version.path) == version.state:
+            if self._model(version):
+                self._reasons.pop(version.path, None)
+            return False
+        again = self._again.get(version.path)
+        return again is None or again.state != version.state or time.monotonic() >= again.due
+
+    def _model(self, version: Version) -> Model | None:
+        """The model that is served as this version."""
+        served = self._served.get(version.name)
+        predictor = served.predictors.get(version.number) if served else None
+        return predictor.model if predictor else None
+
+    def _unchanged(self, version: Version) -> Model | None:
+        """The model that is served as this version, if its bundle is still the same."""
+        model = self._model(version)
+        return model if model and is_unchanged(version.path, model.manifest) else None
 
     def _hold(self, served: Served, predictors: dict[int, Predictor]) -> None:
         newest = max(predictors, default=None)
@@ -375,15 +441,21 @@ class Repository(Mapping[str, Served]):
             path: reason for path, reason in self._reasons.items() if path in found.faults or path in self._since
         }
         self._done = {path: state for path, state in self._done.items() if path in self._since}
+        self._again = {path: again for path, again in self._again.items() if path in self._since}
 
     def _note_failure(self, version: Version, error: BundleError) -> None:
-        """Note why a version was not loaded, unless it may still be being copied."""
+        """Note why a version was not loaded, unless somebody may still be copying it."""
+        path, state = version.path, version.state
         if not self._is_still(version):
-            self._reasons[version.path] = "is not loaded yet, since its folder is still changing"
+            self._reasons[path] = "is not loaded yet, since its folder is still changing"
             return
-        self._refuse(error, version.path)
-        if not isinstance(error, BundleUnreadable):
-            self._done[version.path] = version.state
+        self._refuse(error, path)
+        if isinstance(error, BundleUnreadable):
+            before = self._again.get(path)
+            pause = min(2 * before.pause, LONGEST_PAUSE_S) if before and before.state == state else FIRST_PAUSE_S
+            self._again[path] = Again(state, pause, time.monotonic() + pause)
+        else:
+            self._done[path] = state
 
     def _is_still(self, version: Version) -> bool:
         """Whether a folder has not changed for a while, by its own times or as it was seen."""
@@ -401,12 +473,13 @@ class Repository(Mapping[str, Served]):
             logger.error("refused %s", error)
 
     def _let_go(self, found: Found) -> None:
-        """Serve no more what was removed, if something that is still there can answer."""
-        there = {(version.name, version.number) for version in found.versions}
+        """Stop serving what was removed, if a version that is still there can answer."""
+        there = {version.path for version in found.versions} | set(found.faults)
         for name, served in self.items():
-            kept = {number: each for number, each in served.predictors.items() if (name, number) in there}
             pinned = self._pinned.get(name)
-            if kept and len(kept) < len(served.predictors) and (pinned is None or pinned in kept):
+            on_disk = [number for number in served.predictors if self.models_dir / name / str(number) in there]
+            kept = {number: each for number, each in served.predictors.items() if number in (*on_disk, pinned)}
+            if on_disk and len(kept) < len(served.predictors) and self.models_dir / name not in there:
                 removed = ", ".join(str(number) for number in sorted(served.predictors.keys() - kept))
                 self._hold(served, kept)
                 logger.info(
@@ -425,7 +498,7 @@ class Repository(Mapping[str, Served]):
                 entries[self._place(path)] = self._reasons[path]
         for name, served in self.items():
             for number in served.predictors:
-                entries.setdefault((name, str(number)), "was removed and is served from memory")
+                entries.setdefault((name, str(number)), "cannot be seen on the disk; it is served from memory")
         by_number = sorted(entries.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
         return [self._entry(name, version, reason) for (name, version), reason in by_number]
 

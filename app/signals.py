@@ -11,7 +11,7 @@ from collections.abc import Collection
 NOW = signal.SIGUSR1
 """Tells a worker to drop its requests and end. Where a worker does not handle it yet, it ends at once."""
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 HANDLED = (*STOPPING, signal.SIGCHLD)
 
 

@@ -1,7 +1,7 @@
 """Runs the workers: starts them, replaces one that ends, and ends them all in time. Knows no models and no HTTP.
 
 A single worker has a parent too. The parent loads no model and answers no request, so nothing keeps it from obeying
-signals, also as process 1 of a container. It kills a worker that hangs. A worker is a fork of the parent.
+signals, also as process 1 of a container. At a stop it kills a worker that hangs. A worker is a fork of the parent.
 
 `uvicorn.supervisors.Multiprocess` was tried and fails three bars. Its two workers still answered 30 s after their
 parent was killed. With one worker stopped, it had not ended 45 s after SIGTERM (of 22 s), and a second SIGTERM changed
@@ -195,6 +195,7 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         """Tell all workers to end. A second signal tells them to do so now."""
         now = time.monotonic()
+        number = signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT
         if self._ends is None:
             self._ends = now + self._stop_s + (self._drain_s if number == signal.SIGTERM else 0.0)
         else:

@@ -23,8 +23,14 @@ from pathlib import Path
 from app import registry, runtime
 from seq2seq.bundle import BundleError, BundleUnreadable
 
-MOST_BYTES = {"onnx": 192 * 2**20, "tensorflow": 2**32}
-"""How much memory a trial may ask for, by runtime. The models that ship need 110 MB, most of it for ONNX Runtime."""
+MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
+"""How much memory a trial may ask for once its code is loaded. The models that ship need less than 20 MB."""
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""NumPy would start a thread for each processor, which costs 40 MB of address space each."""
+
+BY_THE_VERSION = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""How a version ends its process. Any other end says nothing of it: the system may have been short of memory."""
 
 ROOT = str(Path(__file__).parent.parent)
 """Where the process finds this code."""
@@ -73,6 +79,7 @@ class Outcome:
     path: str = ""
     reason: str = ""
     is_unreadable: bool = False
+    is_slow: bool = False
 
 
 NOT_TRIED = Outcome(reason="was not tried, since the service stops", is_unreadable=True)
@@ -87,12 +94,16 @@ class Trial:
         self._in_turn = threading.Lock()
         self._has_ended = threading.Event()
 
-    def __call__(self, paths: Sequence[Path]) -> list[Outcome]:
-        """Try versions one after another; what became of each, in order."""
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
+        """Try versions one after another; what became of each, in order.
+
+        Each may take so many seconds of processor time, or what the terms say.
+        """
+        seconds = self._terms.times * min(self._terms.seconds, seconds or self._terms.seconds)
         outcomes: list[Outcome] = []
         with self._in_turn:
             while len(outcomes) < len(paths):
-                found, death = self._run(paths[len(outcomes) :])
+                found, death = self._run(paths[len(outcomes) :], seconds)
                 outcomes += found
                 if len(outcomes) < len(paths):
                     outcomes.append(death)
@@ -104,12 +115,12 @@ class Trial:
         if self._process is not None:
             self._process.kill()
 
-    def _run(self, paths: Sequence[Path]) -> tuple[list[Outcome], Outcome]:
+    def _run(self, paths: Sequence[Path], seconds: float) -> tuple[list[Outcome], Outcome]:
         """The outcomes that a process gave before it ended, and that of the version which it had in hand then."""
         if self._has_ended.is_set():
             return [], NOT_TRIED
-        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms))]
-        environ = {**os.environ, "PYTHONPATH": ROOT}
+        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms)), str(seconds)]
+        environ = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])}
         try:
             self._process = subprocess.Popen(  # noqa: S603  its command is this interpreter and paths of the disk
                 command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -120,22 +131,23 @@ class Trial:
             if self._has_ended.is_set():
                 process.kill()
             try:
-                seconds = START_S + 2 * self._terms.times * self._terms.seconds * len(paths)
-                output, _ = process.communicate(b"\0".join(map(os.fsencode, paths)), seconds)
+                output, _ = process.communicate(b"\0".join(map(os.fsencode, paths)), START_S + 2 * seconds * len(paths))
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()
-        return [Outcome(**json.loads(line)) for line in output.splitlines()], self._blamed(process.returncode)
+        return [Outcome(**json.loads(line)) for line in output.splitlines()], self._blamed(process.returncode, seconds)
 
-    def _blamed(self, status: int) -> Outcome:
+    def _blamed(self, status: int, seconds: float) -> Outcome:
         """What a version is refused for that was being tried when the process ended."""
         if status == -signal.SIGXCPU:
-            seconds = self._terms.times * self._terms.seconds
-            return Outcome(reason=f"takes more than {seconds:g} s to load and to answer its examples")
+            reason = f"takes more than {seconds:g} s of processor time to load and to answer its examples"
+            return Outcome(reason=reason, is_slow=True)
         if self._has_ended.is_set():
             return NOT_TRIED
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return Outcome(reason=f"ends the process that tries it, by {how}; it may take too much memory")
+        if -status in BY_THE_VERSION:
+            return Outcome(reason=f"ends the process that tries it, by {how}")
+        return Outcome(reason=f"was not tried to the end: the process ended by {how}", is_unreadable=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -143,12 +155,13 @@ def main(arguments: Sequence[str]) -> int:
     terms = Terms(**json.loads(arguments[0]))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else can write among the answers
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (terms.times * MOST_BYTES[terms.runtime],) * 2)
+    runtime.loader(terms.runtime)  # so that its code is loaded before anything is limited
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_DATA, _data_bytes() + terms.times * MOST_BYTES[terms.runtime])
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for path in map(Path, os.fsdecode(sys.stdin.buffer.read()).split("\0")):
-        _limit_seconds(terms.times * terms.seconds)
+        _limit_seconds(float(arguments[1]))
         outcome = attempt(partial(terms.load, path, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")
         answers.flush()
@@ -163,11 +176,23 @@ def attempt(load: Callable[[], registry.Model]) -> Outcome:
         return Outcome("", str(error.path), error.fault, isinstance(error, BundleUnreadable))
 
 
+def _data_bytes() -> int:
+    """How much memory this process has asked for."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    return 0
+
+
+def _limit(what: int, most: int) -> None:
+    """Set a limit, unless the one that holds already is lower."""
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def _limit_seconds(seconds: float) -> None:
     """Have the system end this process once it has used so much more processor time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    ends = int(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (ends, resource.RLIM_INFINITY))
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 1)
 
 
 if __name__ == "__main__":

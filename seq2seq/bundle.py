@@ -267,6 +267,18 @@ def read_manifest(directory: Path) -> Manifest:
     return _Reader(path, content).manifest(data)
 
 
+def is_unchanged(directory: Path, manifest: Manifest) -> bool:
+    """Whether a bundle is still, byte for byte, the one whose manifest was read. Nothing new is taken apart."""
+    try:
+        with _opened(directory / MANIFEST, "is missing") as file:
+            content = file.read(MOST_MANIFEST_BYTES + 1)
+        said = content.rpartition(SEAL.encode())[0]
+        is_sealed = content == with_seal(said) and hashlib.sha256(said).hexdigest() == manifest.seal
+        return is_sealed and bool(check_files(directory, manifest))
+    except BundleError:
+        return False
+
+
 def check_identity(directory: Path, manifest: Manifest) -> None:
     """Check that a bundle is the one that its folder's name says, <name>/<version>. Raises `BundleError`."""
     folder = directory.absolute()

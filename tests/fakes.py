@@ -122,7 +122,7 @@ class Trial:
     def __init__(self, load_model: Callable[[Path], Model]):
         self._load_model = load_model
 
-    def __call__(self, paths: Sequence[Path]) -> list[Outcome]:
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:  # noqa: ARG002
         return [attempt(partial(self._load_model, path)) for path in paths]
 
     def end(self) -> None:

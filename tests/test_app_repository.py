@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from app.predictor import Predictor
 from app.registry import Model
 from app.repository import Entry, NotLoaded, Repository, UnknownModel, UnknownVersion
 from app.settings import Canary
+from app.trial import Outcome
 from seq2seq.bundle import ALTERED, BundleError, BundleUnreadable
 from seq2seq.problems.addition import Addition
 
@@ -260,9 +263,9 @@ def test_version_that_is_being_copied_is_no_refusal(models_dir: Path, caplog: py
     asyncio.run(scenario())
 
 
-def test_what_could_not_be_read_is_tried_again(models_dir: Path) -> None:
+def test_what_could_not_be_read_is_tried_again(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fault = BundleUnreadable(models_dir, "cannot be read: Input/output error")
-    failures = [fault, fault]
+    failures = [fault]
 
     def load_model(directory: Path) -> Model:
         if directory.name == "2" and failures:
@@ -274,12 +277,14 @@ def test_what_could_not_be_read_is_tried_again(models_dir: Path) -> None:
     repository.start()
 
     async def scenario() -> None:
-        await repository.refresh()
+        await repository.refresh()  # too soon
         assert answering(repository) == "1"
         assert repository.refused == {"addition": 1}
+        monkeypatch.setattr(time, "monotonic", lambda: before + 2)
         await repository.refresh()
         assert answering(repository) == "2"
 
+    before = time.monotonic()
     asyncio.run(scenario())
 
 
@@ -300,6 +305,105 @@ def test_version_that_was_removed_answers_no_more(models_dir: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("removed", [{1}, {1, 2}])
+def test_removed_version_answers_no_more_beside_a_pinned_one(models_dir: Path, removed: set[int]) -> None:
+    for version in ("2", "3"):
+        fakes.write_bundle(models_dir, fakes.addition_manifest(version))
+    repository = started(models_dir, pinned={"addition": 1})
+    for number in removed:
+        shutil.rmtree(models_dir / "addition" / str(number))
+    asyncio.run(repository.refresh())
+    assert set(repository["addition"].predictors) == {1, 2, 3} - (removed - {1})
+    assert answering(repository) == "1"
+
+
+def test_version_that_cannot_be_read_for_a_while_is_not_taken_for_removed(models_dir: Path, tmp_path: Path) -> None:
+    """As when the volume that a link leads to hiccups."""
+    elsewhere = tmp_path / "elsewhere"
+    fakes.write_bundle(models_dir, fakes.addition_manifest("2")).rename(elsewhere)
+    (models_dir / "addition" / "2").symlink_to(elsewhere)
+    repository = started(models_dir)
+    assert answering(repository) == "2"
+    elsewhere.rename(tmp_path / "away")
+    asyncio.run(repository.refresh())
+    assert answering(repository) == "2"
+
+
+def test_file_that_no_manifest_lists_reloads_nothing(models_dir: Path) -> None:
+    repository = started(models_dir)
+    before = repository["addition"].pick()
+
+    async def scenario() -> None:
+        (models_dir / "addition" / "1" / "events.log").write_text("somebody looked")
+        await repository.refresh()
+        assert repository["addition"].pick() is before
+        (models_dir / "addition" / "1" / "greedy.onnx").write_bytes(b"other.onnx.")
+        await repository.refresh()
+        assert repository.refused == {"addition": 1}
+
+    asyncio.run(scenario())
+
+
+def test_reason_is_dropped_once_it_no_longer_holds(models_dir: Path) -> None:
+    repository = started(models_dir)
+    path = models_dir / "addition" / "1"
+    whole = path.rename(models_dir / ".whole")
+    path.symlink_to(whole)
+
+    async def scenario() -> None:
+        await repository.refresh()
+        path.unlink()
+        (models_dir / ".empty").mkdir()
+        path.symlink_to(models_dir / ".empty")
+        await repository.refresh()
+        assert "manifest.json: is missing" in (await repository.index())[0].reason
+        path.unlink()
+        path.symlink_to(whole)
+        await repository.refresh()
+        assert (await repository.index())[0] == Entry("addition", "1", True, "")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("when", ["at the start", "while it runs"])
+def test_slow_version_keeps_no_other_waiting(models_dir: Path, when: str) -> None:
+    """One that takes long is tried last, and at the start only if its model has no other."""
+    calls: list[tuple[list[str], float | None]] = []
+
+    class Slow(fakes.Trial):
+        def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
+            calls.append(([path.name for path in paths], seconds))
+            outcomes = super().__call__(paths, seconds)
+            return [
+                Outcome(reason="takes more time", is_slow=True) if path.name == "3" and seconds is not None else outcome
+                for path, outcome in zip(paths, outcomes, strict=True)
+            ]
+
+    def load_model(directory: Path) -> Model:
+        return registry.load_model(directory, fakes.load, kind=None, batch_size=4)
+
+    def add() -> None:
+        for version in ("2", "3"):
+            fakes.write_bundle(models_dir, fakes.addition_manifest(version))
+
+    async def scenario() -> None:
+        if when == "at the start":
+            add()
+        repository = Repository(models_dir, Slow(load_model), load_model, fakes.predictor, still_s=0)
+        repository.start()
+        if when == "while it runs":
+            add()
+        else:
+            assert answering(repository) == "2"
+            assert len(calls) == 1
+        calls.clear()
+        await repository.refresh()
+        assert answering(repository) == "3"
+        assert calls[-1] == (["3"], None)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("removed", ["addition/1", "addition", "."])
 def test_last_version_is_served_from_memory_once_it_is_removed(models_dir: Path, removed: str) -> None:
     repository = started(models_dir)
@@ -309,7 +413,7 @@ def test_last_version_is_served_from_memory_once_it_is_removed(models_dir: Path,
         await repository.refresh()
         assert answering(repository) == "1"
         entries = await repository.index()
-        assert Entry("addition", "1", True, "was removed and is served from memory") in entries
+        assert Entry("addition", "1", True, "cannot be seen on the disk; it is served from memory") in entries
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 import service
 from onnx import TensorProto, helper
 
+from app import trial
 from app.trial import Outcome, Terms, Trial
 from seq2seq import bundle
 
@@ -82,7 +84,7 @@ def delayed(graph: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
-    "loops": (looping, "takes more than 1 s to load and to answer its examples"),
+    "loops": (looping, "takes more than 1 s of processor time to load and to answer its examples"),
     "eats memory": (greedy, "alloc"),
 }
 
@@ -100,14 +102,43 @@ def test_hostile_version_is_refused_and_the_next_one_is_tried(tmp_path: Path, ca
     assert passed == Outcome(seal=bundle.read_manifest(sound).seal)
 
 
-def test_version_that_kills_its_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a runtime does that a graph brings to its knees."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import app.registry, os; app.registry.load_model = lambda *_, **__: os.abort()"
-    )
+@pytest.mark.parametrize(
+    ("end", "reason", "is_unreadable"),
+    [
+        ("os.abort()", "ends the process that tries it, by SIGABRT", False),
+        ("os.kill(os.getpid(), 11)", "ends the process that tries it, by SIGSEGV", False),
+        ("os.kill(os.getpid(), 9)", "was not tried to the end: the process ended by SIGKILL", True),
+        ("os._exit(1)", "was not tried to the end: the process ended by status 1", True),
+    ],
+)
+def test_version_that_ends_its_process_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, reason: str, is_unreadable: bool
+) -> None:
+    """As a runtime does that a graph brings to its knees, or a system that is short of memory."""
+    program = f"import app.registry, os; app.registry.load_model = lambda *_, **__: {end}"
+    (tmp_path / "sitecustomize.py").write_text(program)
     monkeypatch.setattr("app.trial.ROOT", f"{tmp_path}:{service.ROOT}")
-    (outcome,) = Trial(Terms())([tmp_path])
-    assert outcome.reason == "ends the process that tries it, by SIGABRT; it may take too much memory"
+    assert Trial(Terms())([tmp_path]) == [Outcome(reason=reason, is_unreadable=is_unreadable)]
+
+
+def test_trial_needs_the_same_on_any_number_of_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's library starts a thread for each, which take address space."""
+    (tmp_path / "sitecustomize.py").write_text("import os; os.environ['OPENBLAS_NUM_THREADS'] = '32'")
+    monkeypatch.setattr("app.trial.ROOT", f"{tmp_path}:{service.ROOT}")
+    monkeypatch.setitem(trial.ONE_THREAD, "OPENBLAS_NUM_THREADS", "32")
+    path = copied(tmp_path)
+    assert Trial(Terms())([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+
+
+def test_lower_limit_that_holds_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {resource.RLIMIT_CPU: (100, 3_600), resource.RLIMIT_DATA: (-1, -1)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    for most in (10_000, 20):
+        trial._limit(resource.RLIMIT_CPU, most)
+        assert limits[resource.RLIMIT_CPU] == (min(most, 3_600), 3_600)
+    trial._limit(resource.RLIMIT_DATA, 7)
+    assert limits[resource.RLIMIT_DATA] == (7, -1)
 
 
 def test_broken_version_is_refused_by_the_file_at_fault(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ from app.security import HEALTH
 MOST_BYTES = 64 * 1024
 """The most that a request's head may hold, and the most that may frame its body: chunk extensions and trailers."""
 
+MOST_HEADERS = 100
+"""How many headers a request may have. Each takes 120 bytes besides its own, so that 64 KiB of short ones took 2 MB."""
+
 CHUNK_BYTES = 12
 """What a chunk's size in eight digits and two ends of lines take. They do not count, however many chunks there are."""
 
@@ -44,7 +47,9 @@ PIECE_BYTES = 4 * 1024
 """How much is read at once: 140 of the smallest requests, which take 7 ms. The system hands over 64 times as much."""
 
 SLASH = ord("/")
-HTTP = re.compile(rb" *HTTP/")
+OTHER_PROTOCOL = re.compile(rb" (?:RTSP|ICE)/[0-9.]*\r?\n")
+"""How a line ends that asks for what the parser knows besides HTTP. It does not tell which of them it has read."""
+
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)?(.*)", re.IGNORECASE)
 
 NOT_HTTP = ProblemError(400, "What came is not HTTP/1.1 as RFC 9112 has it.")
@@ -53,7 +58,9 @@ OTHER_TARGET = ProblemError(
     400, "The request's target and its header Host name different hosts; send the same in both."
 )
 TOO_LARGE = ProblemError(
-    431, f"The request's head, or its chunk extensions and trailers, are larger than {MOST_BYTES} bytes."
+    431,
+    f"The request has more than {MOST_HEADERS} headers, or its head, or its chunk extensions and trailers, are larger"
+    f" than {MOST_BYTES} bytes.",
 )
 SLOW = ProblemError(408, "The request did not come whole in the time that this service waits for it.")
 
@@ -108,8 +115,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._read = b""  # the data that is read; of a head that began before, all since then
         self._left = MOST_BYTES  # how much more may come that is no body
         self._goes_on = False  # whether what is read began before the data that is read, so that all of it counts
-        self._is_plain = False  # whether the request line that is read was seen to end in HTTP/1.1, as most do
-        self._line_at = 0  # where in what is read the next request line is to be found
         self._host: bytes | None = None
         self._checked_host: bytes | None = None  # the last one that requests may be for
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
@@ -154,17 +159,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_request()  # what came is no request, such as an empty line, but has ended uvicorn's own wait
 
     def _read_piece(self, data: bytes) -> None:
+        """Read a piece; line by line if it names another protocol, so that no request is judged by another's line."""
+        for part in data.splitlines(keepends=True) if b" RTSP/" in data or b" ICE/" in data else (data,):
+            if self._reading is not END:
+                self._feed(part)
+
+    def _feed(self, data: bytes) -> None:
         self._read = self._read + data if self._reading is HEAD else data
         if self._reading is START:
             self._goes_on = False
-            end = data.find(b"\n")
-            self._is_plain = data.startswith(b" HTTP/1.1\r", end - 10)
-            self._line_at = end if self._is_plain else 0
         else:
             self._goes_on = True
             self._left -= len(data)
-            if self._reading is BODY:
-                self._line_at = 0
         try:
             try:
                 self.parser.feed_data(data)
@@ -210,7 +216,9 @@ class HttpProtocol(HttpToolsProtocol):
         """
         if self._reading is BODY:
             return
-        name = name.lower()
+        if len(self.headers) >= MOST_HEADERS:
+            raise Refused(TOO_LARGE)
+        name, value = name.lower(), value.rstrip(b" \t")
         if name == b"host":
             if self._host is not None:
                 raise Refused(NOT_HTTP)
@@ -218,7 +226,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
                 raise Refused(NOT_HTTP)
-        elif name == b"expect" and value.lower() == b"100-continue":
+        elif name == b"expect":
             self.expect_100_continue = True
         self.headers.append((name, value))
 
@@ -227,8 +235,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise Refused(NOT_HTTP)
             return  # it is parsed again
-        if not self._is_plain:
-            self._check_version()
+        self._check_version()
         if self._host is None:
             raise Refused(NOT_HTTP)
         if self.url[0] != SLASH:
@@ -260,18 +267,17 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._reading is BODY:
             self._reading = START
-            self._is_plain = False
             self._end_read_timer()
             if not self.cycle.response_complete:
                 self.cycle.more_body = False
                 self.cycle.message_event.set()
 
     def _check_version(self) -> None:
-        """Refuse a request line that ends in no version of HTTP. The parser takes other protocols without a word."""
+        """Refuse what is no HTTP/1.1 or HTTP/1.0. The parser takes other protocols without a word."""
         version = self.parser.get_http_version()
-        target = b" %b " % self.url
-        self._line_at = self._read.find(target, self._line_at) + len(target)
-        if version not in ("1.1", "1.0") or not HTTP.match(self._read, self._line_at):
+        if version not in ("1.1", "1.0"):
+            raise Refused(UNKNOWN_VERSION)
+        if (b" RTSP/" in self._read or b" ICE/" in self._read) and OTHER_PROTOCOL.search(self._read):
             raise Refused(UNKNOWN_VERSION)
         if version == "1.0":
             self._host = self._host or b""

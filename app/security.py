@@ -82,7 +82,9 @@ def host_check(settings: Settings, address: str) -> Callable[[bytes], ProblemErr
 
     A web page whose own name is made to point at a loopback address (DNS rebinding) still sends its name.
     """
-    if settings.allowed_hosts or not ip_address(address).is_loopback:
+    listens = ip_address(address)
+    listens = getattr(listens, "ipv4_mapped", None) or listens
+    if settings.allowed_hosts or not listens.is_loopback:
         return lambda _: None
     return lambda host: None if LOOPBACK.fullmatch(host) else NOT_LOOPBACK
 

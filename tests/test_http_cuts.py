@@ -104,6 +104,19 @@ CASES = {
     "other target": Case(b"GET http://b/ HTTP/1.1\r\n" + HOST + b"\r\n" + NEXT, [], [400]),
     "empty lines": Case(b"\r\n\r\n" + NEXT + b"\r\n" + NEXT, [LAST, LAST], [200, 200]),
     "RTSP": Case(NEXT + b"GET /next RTSP/1.1\r\n" + HOST + b"\r\n" + NEXT, [LAST], [200, 400]),
+    "RTSP after an empty line": Case(b"\nGET /next RTSP/1.0\r\n" + HOST + b"X: a HTTP/1.1\r\n\r\n" + NEXT, [], [400]),
+    "RTSP after its own name": Case(
+        b"GET /next HTTP/1.1\r\nX: /next HTTP/1.1\r\n" + HOST + b"\r\nGET /next RTSP/1.0\r\n" + HOST + b"\r\n",
+        [LAST],
+        [200, 400],
+    ),
+    "RTSP in a header": Case(
+        b"GET /next HTTP/1.1\r\nX: RTSP/1.0 is another\r\n" + HOST + b"\r\n" + NEXT, [LAST, LAST], [200, 200]
+    ),
+    "too many headers": Case(b"GET /next HTTP/1.1\r\n" + b"a:\r\n" * 101 + HOST + b"\r\n" + NEXT, [], [431]),
+    "blanks after values": Case(
+        b"GET /next HTTP/1.1\r\n" + HOST.replace(b"\r\n", b" \t\r\n") + b"\r\n" + NEXT, [LAST, LAST], [200, 200]
+    ),
     "HTTP/1.0": Case(b"GET /next HTTP/1.0\r\n" + EXPECT + b"\r\n" + NEXT, [LAST], [200]),
 }  # fmt: skip
 
@@ -204,7 +217,7 @@ ENDLESS = {
     "header's name": (b"GET / HTTP/1.1\r\n", b"a" * PIECE),
     "header's value": (b"GET / HTTP/1.1\r\na: ", b"a" * PIECE),
     "blanks": (b"GET / HTTP/1.1\r\na:", b" " * PIECE),
-    "headers": (b"GET / HTTP/1.1\r\n", b"a: b\r\n" * (PIECE // 6)),
+    "headers": (b"GET / HTTP/1.1\r\n", b"a: %b\r\n" % (b"b" * (PIECE // 10 - 5)) * 10),
     "chunk's size": (POST + CHUNKED + b"\r\n", b"0" * PIECE),
     "extension": (POST + CHUNKED + b"\r\n5;", b"a" * PIECE),
     "extensions of small chunks": (POST + CHUNKED + b"\r\n", b"1;%b\r\na\r\n" % (b"a" * PIECE)),

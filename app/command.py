@@ -37,6 +37,11 @@ def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
     logs.configure(settings)
     for remark in options.remarks():
         logger.warning("%s", remark)
+    if settings.api_keys_file is None and not server.is_loopback(reserved):
+        logger.warning(
+            "other machines can use this service without a key; %s names a file of keys",
+            options.variable("api_keys_file"),
+        )
     with reserved:
         try:
             _supervise(signals, settings, reserved, board)
@@ -90,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
 def _into_environment(namespace: argparse.Namespace, unknown: Sequence[str]) -> None:
     """Let the command line override the environment. Raises `WrongSetting` for an unknown option."""
     for argument in unknown:
-        name = argument.partition("=")[0]
+        name = ascii(argument.partition("=")[0])[1:-1]
+        if not name.startswith("-"):
+            raise WrongSetting("an argument has no name; --help lists the options, for example: --port 8001")
         near = options.resembling(name)
         hint = f"did you mean {options.option(near)}?" if near else "--help lists the options"
         raise WrongSetting(f"{name} is not an option; {hint}")

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from app import errors
 from app.errors import MEANINGS, Problem
@@ -177,6 +178,12 @@ class _Assets(StaticFiles):
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = KEPT
         return response
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        try:
+            return await super().get_response(path, scope)
+        except OSError as error:
+            raise errors.out_of_files(error) from None
 
 
 def home(title: str, root_path: str, links: Sequence[str]) -> Route:

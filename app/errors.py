@@ -142,6 +142,15 @@ ANSWERED = (
 
 OVERLOADED = ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"})
 LATE = ProblemError(504, "The deadline passed before the request's turn came. Allow more time, or try again later.")
+
+
+def out_of_files(error: OSError) -> ProblemError:
+    """The problem of a route that needs a file which the system does not open."""
+    return ProblemError(
+        503, f"A file cannot be opened now: {error.strerror}. Try again in 1 second.", headers={"Retry-After": "1"}
+    )
+
+
 CUT_OFF = ProblemError(400, "The connection was closed before the whole request arrived.")
 
 

@@ -18,6 +18,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import sys
 import threading
 import time
@@ -36,6 +37,9 @@ KEPT_S = 10.0
 KEY_BYTES = 32
 KEY_PREFIX = "s2s_"
 """What keys begin with, so that a search for leaked secrets can find them."""
+
+MOST_BYTES = 1024 * 1024
+"""How large the file may be: room for 8,000 keys."""
 
 NAME = r"[A-Za-z0-9_.\-]{1,64}"
 LINE = re.compile(rf"({NAME}):([0-9A-Fa-f]{{64}})")
@@ -119,16 +123,21 @@ class KeyFile:
         """What the file holds. It stays open until the next time, so that there is one to give up when they run out."""
         try:
             try:
-                opened = os.open(self._path, os.O_RDONLY)
+                opened = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe's other end
             except OSError as error:
                 if self._opened is None or error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
                 self._close()
-                opened = os.open(self._path, os.O_RDONLY)
+                opened = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
             self._close()
             self._opened = opened
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise _broken(self._path, "is not a plain file")
             with os.fdopen(opened, "rb", closefd=False) as file:
-                return file.read()
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise _broken(self._path, f"is larger than {MOST_BYTES} bytes")
+            return content
         except OSError as error:
             raise _broken(self._path, f"cannot be read: {error.strerror}") from error
 
@@ -153,7 +162,9 @@ def parse(path: Path, content: bytes) -> Keys:
 
 
 def _broken(path: Path, fault: str) -> BrokenKeys:
-    return BrokenKeys(f"{variable('api_keys_file')}: {path} {fault}")
+    named = "the value" if KEY_PREFIX in str(path) else str(path)  # it may be a key by mistake
+    name = variable("api_keys_file")
+    return BrokenKeys(f"{name}: {named} {fault}; it names a file, for example: {name}=/etc/app/keys")
 
 
 def fresh_key() -> str:

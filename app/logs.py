@@ -107,7 +107,7 @@ class AccessLog:
         state = scope.get("state", {})
         facts = {
             "method": printable(scope["method"]),
-            "path": clipped(printable(scope["path"]), LONGEST_PATH),
+            "path": clipped(printable(scope["path"]).replace('"', "%22"), LONGEST_PATH),
             "route": route,
             "status": status,
             "milliseconds": round(1_000 * seconds, 3),

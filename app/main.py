@@ -28,6 +28,7 @@ from app.routes import addition, health, inference, metrics, models, reversal
 from app.settings import Settings, WrongSetting, load, variable
 from app.trial import Terms, Trial
 from app.workers import Board, Workers
+from seq2seq.bundle import BundleError
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -59,7 +60,11 @@ def create_app(
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings)
     if models is None:
-        repository.start(settings.required_models)
+        try:
+            repository.start(settings.required_models)
+        except BundleError as error:
+            names = ("models_dir",) if error.path == settings.models_dir else ("required_models", "versions")
+            raise WrongSetting(f"{error}; it is named by {' or '.join(map(variable, names))}") from error
     else:
         for model in models.values():
             repository.put(model)
@@ -170,7 +175,9 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
     if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
-        raise WrongSetting(f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; choose another")
+        raise WrongSetting(
+            f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
+        )
     return [*routes, docs.home(TITLE, prefix, links)]
 
 

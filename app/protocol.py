@@ -238,6 +238,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._check_version()
         if self._host is None:
             raise Refused(NOT_HTTP)
+        if b"#" in self.url:
+            raise Refused(NOT_HTTP)
         if self.url[0] != SLASH:
             self._leave_out_host()
         if self._host != self._checked_host:

@@ -236,8 +236,9 @@ class Repository(Mapping[str, Served]):
         self._note(found)
         for version, failure in failures.items():
             self._note_failure(version, failure)
-        for name in sorted(set(self._canaries) - set(self._served)):
-            logger.warning("a setting gives %s a canary, but there is no such model", name)
+        for name, canary in self._canaries.items():
+            if canary.version not in self._served.get(name, Served(name)).predictors:
+                logger.warning("a setting makes version %d of %s a canary, but it is not served", canary.version, name)
 
     async def refresh(self) -> None:
         """Look at the directory, load what is new or has changed, and let go of what was removed."""

@@ -77,14 +77,18 @@ def guards(settings: Settings, keys: KeyFile | None) -> list[Middleware]:
     return wanted
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach an address, also if it is an IPv4 address written as an IPv6 one."""
+    given = ip_address(address)
+    return (getattr(given, "ipv4_mapped", None) or given).is_loopback
+
+
 def host_check(settings: Settings, address: str) -> Callable[[bytes], ProblemError | None]:
     """What is wrong with a request's `Host` where the service listens on an address; for a connection to ask.
 
     A web page whose own name is made to point at a loopback address (DNS rebinding) still sends its name.
     """
-    listens = ip_address(address)
-    listens = getattr(listens, "ipv4_mapped", None) or listens
-    if settings.allowed_hosts or not listens.is_loopback:
+    if settings.allowed_hosts or not is_loopback(address):
         return lambda _: None
     return lambda host: None if LOOPBACK.fullmatch(host) else NOT_LOOPBACK
 

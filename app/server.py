@@ -23,7 +23,7 @@ from app import security
 from app.lifecycle import Lifecycle
 from app.logs import log_config
 from app.protocol import http_protocol
-from app.settings import Settings
+from app.settings import Settings, variable
 from app.signals import NOW
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, NOW)
@@ -115,9 +115,17 @@ def reserve(host: str, port: int) -> socket.socket:
             reserved = _bound(socket.socket(family, kind, protocol), address, socket.SO_REUSEADDR)
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        names = f"{variable('host')} and {variable('port')}"
+        raise OSError(
+            f"cannot listen on {host} port {port}: {error.strerror}; set {names}, for example: {variable('port')}=8001"
+        ) from error
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: a second service must be refused
     return reserved
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can reach a socket."""
+    return security.is_loopback(listener.getsockname()[0])
 
 
 def bind_beside(reserved: socket.socket) -> socket.socket:

@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(
-        default="", description="Prefix under which a proxy serves the API, such as /svc; empty for none"
+        default="", description="Prefix under which a proxy serves the API", examples=["/svc"]
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
     workers: PositiveInt = Field(default=1, description="Number of serving processes, each with its own models")
@@ -274,7 +274,7 @@ def option(name: str) -> str:
 def default(name: str) -> str:
     """A setting's default as it would be written in the environment, or `none`."""
     value = Settings.model_fields[name].default
-    if value is None or value == [] or value == {}:
+    if value is None or (not value and isinstance(value, list | dict | str)):
         return "none"
     return str(value) if isinstance(value, str | Path) else json.dumps(value)
 
@@ -304,4 +304,5 @@ def _complaint(error: Any) -> str:
     name = str(error["loc"][0])
     place = "".join(f"[{part}]" for part in error["loc"][1:])
     said = error["msg"].removeprefix("Value error, ")
-    return f"{variable(name)}{place} is {error['input']!r:.60}: {said}; for example: {variable(name)}={example(name)}"
+    held = re.sub("//[^/@]*@", "//***@", f"{error['input']!r:.60}")  # a name and a password in an address
+    return f"{variable(name)}{place} is {held}: {said}; for example: {variable(name)}={example(name)}"

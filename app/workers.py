@@ -41,7 +41,9 @@ class Board:
         try:
             self._memory = mmap.mmap(-1, places * 2 * half_bytes)
         except (OSError, OverflowError) as error:
-            raise OSError(f"there is no memory for {places} workers") from error
+            raise OSError(
+                f"APP_WORKERS is {places}, and there is no memory for so many; for example: APP_WORKERS=2"
+            ) from error
 
     def write(self, place: int, content: bytes) -> bool:
         """Leave this at a place. Gives whether it fits."""

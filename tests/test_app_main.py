@@ -118,7 +118,7 @@ def test_empty_option_means_the_default(environment: dict[str, str], refusal: Re
 def test_process_that_refuses_exits_with_one_line(tmp_path: Path, refusal: Refusal, workers: str) -> None:
     path = tmp_path / "none"
     assert refusal("--models-dir", str(path), "--port", "0", "--workers", workers) == (
-        f"{path}: cannot be listed: No such file or directory"
+        f"{path}: cannot be listed: No such file or directory; it is named by APP_MODELS_DIR"
     )
 
 
@@ -191,7 +191,8 @@ def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])
         assert refusal("--port", port, "--workers", workers) == (
-            f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+            f"cannot listen on 127.0.0.1 port {port}: Address already in use; set APP_HOST and APP_PORT, for example:"
+            " APP_PORT=8001"
         )
 
 
@@ -201,4 +202,4 @@ def test_unknown_host_is_refused(refusal: Refusal) -> None:
 
 def test_more_workers_than_any_machine_can_have_are_refused(refusal: Refusal) -> None:
     for workers in ("1000000000", "1" + 30 * "0"):
-        assert refusal("--port", "0", "--workers", workers) == f"there is no memory for {workers} workers"
+        assert refusal("--port", "0", "--workers", workers).startswith(f"APP_WORKERS is {workers}")

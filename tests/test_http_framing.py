@@ -119,6 +119,7 @@ REFUSED = {
     "bytes past ASCII in the query": b"GET /add?\xff HTTP/1.1\r\nHost: a\r\n\r\n",
     "null in the path": b"GET /a\x00dd HTTP/1.1\r\nHost: a\r\n\r\n",
     "tab in the path": b"GET /a\tdd HTTP/1.1\r\nHost: a\r\n\r\n",
+    "fragment in the path": b"GET /health/live#x HTTP/1.1\r\nHost: a\r\n\r\n",
     "path without a slash": b"GET health/live HTTP/1.1\r\nHost: a\r\n\r\n",
     "unknown method": b"HIDE /health/live HTTP/1.1\r\nHost: a\r\n\r\n",
 }

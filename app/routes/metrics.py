@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app import metrics
-from app.errors import documented
+from app.errors import documented, out_of_files
 from app.workers import Workers
 
 
@@ -20,6 +20,9 @@ def router(workers: Workers) -> APIRouter:
     )
     async def show() -> Response:
         """Show counts, times and sizes in Prometheus' text format."""
-        return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
+        try:
+            return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
+        except OSError as error:  # what writes the format is loaded when it is first needed
+            raise out_of_files(error) from None
 
     return router

@@ -20,7 +20,7 @@ from test_app_protocol import Recorder, application
 
 from app.measures import Traffic
 from app.middleware import RequestMiddleware
-from app.protocol import MOST_BYTES, HttpProtocol
+from app.protocol import MOST_BYTES, REST_BYTES, HttpProtocol
 
 TURNS = 6
 """How many turns of the loop an answer takes at most."""
@@ -233,7 +233,8 @@ ENDLESS = {
 def test_nothing_but_a_body_may_be_large(part: str) -> None:
     """Whatever has no end is refused once more than the bound has come, or closed where it is answered."""
     begun, more = ENDLESS[part]
-    pieces = [begun, *[more] * (MOST_BYTES // PIECE)]
+    most = REST_BYTES if begun.startswith(EARLY) else MOST_BYTES
+    pieces = [begun, *[more] * (most // PIECE)]
     ((_, taken), (_, refused)) = connections([pieces, [*pieces, more, more]])
     early = b"HTTP/1.1 413" if begun.startswith(EARLY) else b""
     assert taken.startswith(early)

@@ -120,7 +120,7 @@ class KeyFile:
             logger.warning("%s holds no API key, so nobody gets in", self._path)
 
     def _read(self) -> bytes:
-        """What the file holds. It stays open until the next time, so that there is one to give up when they run out."""
+        """What the file holds. It stays open until the next read: when descriptors run out, this one is given up."""
         try:
             try:
                 opened = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe's other end

@@ -51,8 +51,7 @@ def create_app(
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
-    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting`, `RuntimeMissing` or
-    `BundleError`.
+    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting` or `RuntimeMissing`.
     """
     settings = settings or load()
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
@@ -128,7 +127,6 @@ def _tracing() -> Tracing:
 
 def _repository(settings: Settings) -> Repository:
     """Where models come from, and how they are put to work."""
-
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
     terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
     return Repository(

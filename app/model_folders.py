@@ -40,7 +40,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """The versions that there are, and why each other folder is none."""
+    """The versions of all models, and what is wrong with each other folder."""
 
     versions: list[Version]
     faults: dict[Path, str]

@@ -183,12 +183,21 @@ class HttpProtocol(HttpToolsProtocol):
             self.data_received(b"")
 
     def _read_piece(self, data: bytes) -> None:
-        """Read a piece; line by line if it names another protocol, so that no request is judged by another's line."""
-        for part in data.splitlines(keepends=True) if b" RTSP/" in data or b" ICE/" in data else (data,):
-            if self._reading is not END:
-                self._feed(part)
+        """Read a piece. A line that names another protocol is read apart, so that no other request is judged by it."""
+        if b" RTSP/" not in data and b" ICE/" not in data:
+            self._feed(data)
+            return
+        at = 0
+        for found in OTHER_PROTOCOL.finditer(data):
+            line_at = max(at, data.rfind(b"\n", at, found.start()) + 1)
+            self._feed(data[at:line_at])
+            self._feed(data[line_at : found.end()])
+            at = found.end()
+        self._feed(data[at:])
 
     def _feed(self, data: bytes) -> None:
+        if not data or self._reading is END:
+            return
         self._read = self._read + data if self._reading is HEAD else data
         if self._reading is START:
             self._goes_on = False

@@ -218,12 +218,19 @@ class Repository(Mapping[str, Served]):
     # Loading ----------------------------------------------------------------------------------------------
 
     def start(self, required: Collection[str] = ()) -> None:
-        """Load all there is. Raises `BundleError` if a model that is `required` or pinned cannot be served."""
+        """Load all there is, but leave versions that take long to the first refresh if their model has another.
+
+        Raises `BundleError` if a model that is `required` or pinned cannot be served.
+        """
         found = look(self.models_dir)
         if self.models_dir in found.faults:
             raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
         results = self._try(sorted(found.versions, key=self._rank, reverse=True), QUICK_S)
-        answered = {version.name for version, result in results.items() if isinstance(result, Model)}
+        answered = {
+            version.name
+            for version, result in results.items()
+            if isinstance(result, Model) and self._pinned.get(version.name) in (None, version.number)
+        }
         slow = [version for version, result in results.items() if result is None and version.name not in answered]
         failures: dict[Version, BundleError] = {}
         for version, result in (results | self._try(slow)).items():
@@ -293,23 +300,24 @@ class Repository(Mapping[str, Served]):
 
     @asynccontextmanager
     async def watching(self, seconds: float) -> AsyncIterator[None]:
-        """Refresh every so many seconds for as long as the context lasts; 0 for never."""
-        task = asyncio.create_task(self._watch(seconds)) if seconds else None
+        """Refresh every so many seconds for as long as the context lasts; 0 for only once, for what `start` left."""
+        task = asyncio.create_task(self._watch(seconds))
         try:
             yield
         finally:
             self._trial.end()
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _watch(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(seconds)
             try:
                 await self.refresh()
             except Exception:  # whatever it is, what is served is served on
                 logger.exception("cannot look for new versions under %s", self.models_dir)
+            if not seconds:
+                return
+            await asyncio.sleep(seconds)
 
     async def _load_beside(
         self, versions: Sequence[Version], seconds: float | None = None, failures: list[BundleError] | None = None

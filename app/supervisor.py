@@ -46,7 +46,7 @@ class CannotStart(Exception):
 
 
 class Place(NamedTuple):
-    """A worker's place, counted from 0, and the pipe by which it tells its parent that it serves."""
+    """A worker's place, counted from 0, and a pipe to its parent. Through it the worker reports that it serves."""
 
     number: int
     report_w: int

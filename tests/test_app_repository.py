@@ -365,22 +365,56 @@ def test_reason_is_dropped_once_it_no_longer_holds(models_dir: Path) -> None:
     asyncio.run(scenario())
 
 
+class SlowTrial(fakes.Trial):
+    """A trial in which version 3 takes long."""
+
+    def __init__(self) -> None:
+        super().__init__(load_model)
+        self.calls: list[tuple[list[str], float | None]] = []
+
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
+        self.calls.append(([path.name for path in paths], seconds))
+        outcomes = super().__call__(paths, seconds)
+        return [
+            Outcome(reason="takes more time", is_slow=True) if path.name == "3" and seconds is not None else outcome
+            for path, outcome in zip(paths, outcomes, strict=True)
+        ]
+
+
+def load_model(directory: Path) -> Model:
+    return registry.load_model(directory, fakes.load, kind=None, batch_size=4)
+
+
+def with_a_slow_version(models_dir: Path, **options: Any) -> Repository:
+    fakes.write_bundle(models_dir, fakes.addition_manifest("3"))
+    return Repository(models_dir, SlowTrial(), load_model, fakes.predictor, still_s=0, **options)
+
+
+def test_slow_version_that_is_pinned_is_waited_for(models_dir: Path) -> None:
+    repository = with_a_slow_version(models_dir, pinned={"addition": 3})
+    repository.start()
+    assert answering(repository) == "3"
+
+
+def test_slow_version_is_loaded_though_nobody_looks_again(models_dir: Path) -> None:
+    repository = with_a_slow_version(models_dir)
+    repository.start()
+    assert answering(repository) == "1"
+
+    async def scenario() -> None:
+        async with repository.watching(0):
+            while answering(repository) == "1":
+                await asyncio.sleep(0.01)
+        assert answering(repository) == "3"
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("when", ["at the start", "while it runs"])
 def test_slow_version_keeps_no_other_waiting(models_dir: Path, when: str) -> None:
     """One that takes long is tried last, and at the start only if its model has no other."""
-    calls: list[tuple[list[str], float | None]] = []
-
-    class Slow(fakes.Trial):
-        def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
-            calls.append(([path.name for path in paths], seconds))
-            outcomes = super().__call__(paths, seconds)
-            return [
-                Outcome(reason="takes more time", is_slow=True) if path.name == "3" and seconds is not None else outcome
-                for path, outcome in zip(paths, outcomes, strict=True)
-            ]
-
-    def load_model(directory: Path) -> Model:
-        return registry.load_model(directory, fakes.load, kind=None, batch_size=4)
+    trial = SlowTrial()
+    calls = trial.calls
 
     def add() -> None:
         for version in ("2", "3"):
@@ -389,7 +423,7 @@ def test_slow_version_keeps_no_other_waiting(models_dir: Path, when: str) -> Non
     async def scenario() -> None:
         if when == "at the start":
             add()
-        repository = Repository(models_dir, Slow(load_model), load_model, fakes.predictor, still_s=0)
+        repository = Repository(models_dir, trial, load_model, fakes.predictor, still_s=0)
         repository.start()
         if when == "while it runs":
             add()

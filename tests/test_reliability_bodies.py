@@ -42,7 +42,7 @@ def fields(head: bytes, tail: bytes, count: int, width: int = 1, value: bytes = 
 BODIES: dict[str, tuple[str, bytes]] = {
     "unknown fields": ("/add/batch", fields(b"{", b"}", 100_000)),
     "unknown fields of a single request": ("/add", fields(b"{", b"}", 7_500)),
-    "unknown fields, as many as may be": ("/add/batch", fields(b"{", b"}", 9_990, 90)),
+    "unknown fields, just under the limit": ("/add/batch", fields(b"{", b"}", 9_990, 90)),
     "unknown fields that hold lists": ("/add/batch", fields(b"{", b"}", 4_990, 4, b"[" + b"1," * 95 + b"1]")),
     "unknown field that holds a list": ("/add/batch", filled(b'{"x":[', b"1,", b"1]}")),
     "repeated fields": ("/add/batch", filled(b"{", b'"expressions":["1+1"],', b'"expressions":[]}')),

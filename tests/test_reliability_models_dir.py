@@ -1,4 +1,4 @@
-"""The models directory is attacked under load, while workers die: nobody who asks for an answer notices.
+"""The models directory is attacked under load, while workers die. Clients notice nothing.
 
 The service runs without the right to read what its user may not read, also where that user is root.
 """
@@ -92,7 +92,7 @@ class Attacks:
         return lambda: hidden.rename(path)
 
     def fresh(self) -> Path:
-        """A version that there is not yet."""
+        """The folder of a version that does not exist yet."""
         return self.addition / str(1 + max(int(path.name) for path in self.addition.iterdir() if path.name.isdecimal()))
 
     def newest(self) -> Path:

@@ -1,4 +1,4 @@
-"""A models directory and a file of keys that take two seconds a call: nobody who asks for an answer notices."""
+"""A models directory on a disk that takes two seconds for each call. Clients notice nothing."""
 
 from __future__ import annotations
 

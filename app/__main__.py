@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from app import spare
 from app.signals import Signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped. Returns the exit status."""
     signals = Signals()
-    from app import command  # takes half a second
-
+    process = spare.start_early()
     try:
-        return command.run(signals, arguments)
+        from app import command  # takes half a second
+
+        return command.run(signals, process, arguments)
     finally:
+        spare.end(process)
         signals.ignore()
 
 

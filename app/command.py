@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from app import VERSION, logs, server, streams
+from app import VERSION, logs, server, spare, streams
 from app import settings as options
 from app.main import create_app
 from app.runtime import RuntimeMissing
@@ -25,8 +25,8 @@ REFUSALS = (WrongSetting, RuntimeMissing, BundleError, OSError)
 logger = logging.getLogger("app")
 
 
-def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal says stop. Returns the exit status."""
+def run(signals: Signals, process: spare.Process | None, arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal says stop. `process` waits to try versions. Returns the exit status."""
     try:
         _into_environment(*parser().parse_known_args(arguments))
         settings = options.load()
@@ -44,19 +44,27 @@ def run(signals: Signals, arguments: Sequence[str] | None = None) -> int:
         )
     with reserved:
         try:
-            _supervise(signals, settings, reserved, board)
+            _supervise(signals, settings, reserved, board, process)
         except CannotStart as error:
             return _refuse(error)
     return 0
 
 
-def _supervise(signals: Signals, settings: Settings, reserved: socket.socket, board: Board) -> None:
+def _supervise(
+    signals: Signals, settings: Settings, reserved: socket.socket, board: Board, process: spare.Process | None
+) -> None:
     """Have workers serve on the reserved address. Raises `CannotStart`."""
+    unused = [process]
+
+    def first_serves() -> None:
+        spare.end(unused.pop())
+        _say_where(reserved)
 
     def work(place: Place) -> None:
         try:
             with server.bind_beside(reserved) as listener:
-                app = create_app(settings, board=board, place=place.number)
+                trial = unused[0] if unused else None
+                app = create_app(settings, board=board, place=place.number, trial_process=trial)
                 server.serve(settings, app, listener, on_serving=place.serves)
         except REFUSALS as error:
             raise CannotStart(" ".join(str(error).split())) from error
@@ -67,7 +75,7 @@ def _supervise(signals: Signals, settings: Settings, reserved: socket.socket, bo
         settings.workers,
         drain_s=settings.drain_s,
         stop_s=settings.stop_timeout_s,
-        on_serving=lambda: _say_where(reserved),
+        on_serving=first_serves,
     ).run()
 
 

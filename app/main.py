@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import VERSION, docs, errors, runtime, security
+from app import VERSION, docs, errors, runtime, security, spare
 from app.bodies import Bodies
 from app.headers import PageHeaders
 from app.json_route import Limits, Shortcut
@@ -48,16 +48,19 @@ def create_app(
     *,
     board: Board | None = None,
     place: int = 0,
+    trial_process: spare.Process | None = None,
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
-    A worker shares its measures with others at its `place` on a `board`. Raises `WrongSetting` or `RuntimeMissing`.
+    A worker shares its measures with others at its `place` on a `board`. `trial_process` waits to try versions.
+
+    Raises `WrongSetting` or `RuntimeMissing`.
     """
     settings = settings or load()
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     guards = security.guards(settings, keys)
     tracing = _tracing() if settings.tracing else None
-    repository = _repository(settings)
+    repository = _repository(settings, trial_process)
     if models is None:
         try:
             repository.start(settings.required_models)
@@ -125,13 +128,13 @@ def _tracing() -> Tracing:
         raise WrongSetting(f"APP_TRACING is true, but a variable OTEL_* cannot be used: {error}") from error
 
 
-def _repository(settings: Settings) -> Repository:
+def _repository(settings: Settings, trial_process: spare.Process | None) -> Repository:
     """Where models come from, and how they are put to work."""
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
     terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
     return Repository(
         settings.models_dir,
-        Trial(terms),
+        Trial(terms, trial_process),
         terms.load,
         lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
         names=KINDS,

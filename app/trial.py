@@ -20,20 +20,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from app import registry, runtime
+from app import registry, runtime, spare
 from seq2seq.bundle import BundleError, BundleUnreadable
 
 MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
 """How much memory a trial may ask for once its code is loaded. The models that ship need less than 20 MB."""
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""NumPy would start a thread for each processor, which costs 40 MB of address space each."""
-
 BY_THE_VERSION = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """How a version ends its process. Any other end says nothing of it: the system may have been short of memory."""
-
-ROOT = str(Path(__file__).parent.parent)
-"""Where the process finds this code."""
 
 PROVING = 20
 """How many times larger the limits are if each version is to be proven too."""
@@ -86,11 +80,15 @@ NOT_TRIED = Outcome(reason="was not tried, since the service stops", is_unreadab
 
 
 class Trial:
-    """Tries versions on these terms, for one caller at a time."""
+    """Tries versions on these terms, for one caller at a time.
 
-    def __init__(self, terms: Terms):
+    `first` is a process that waits already. It may be another's child, so its end says nothing of a version.
+    """
+
+    def __init__(self, terms: Terms, first: spare.Process | None = None):
         self._terms = terms
-        self._process: subprocess.Popen[bytes] | None = None
+        self._first = first
+        self._process: spare.Process | None = None
         self._in_turn = threading.Lock()
         self._has_ended = threading.Event()
 
@@ -105,7 +103,7 @@ class Trial:
             while len(outcomes) < len(paths):
                 found, death = self._run(paths[len(outcomes) :], seconds)
                 outcomes += found
-                if len(outcomes) < len(paths):
+                if death is not None and len(outcomes) < len(paths):
                     outcomes.append(death)
         return outcomes
 
@@ -115,27 +113,27 @@ class Trial:
         if self._process is not None:
             self._process.kill()
 
-    def _run(self, paths: Sequence[Path], seconds: float) -> tuple[list[Outcome], Outcome]:
-        """The outcomes that a process gave before it ended, and that of the version which it had in hand then."""
+    def _run(self, paths: Sequence[Path], seconds: float) -> tuple[list[Outcome], Outcome | None]:
+        """The outcomes that a process gave, and that of the version at which it ended, if it says anything."""
         if self._has_ended.is_set():
             return [], NOT_TRIED
-        command = [sys.executable, "-m", "app.trial", json.dumps(asdict(self._terms)), str(seconds)]
-        environ = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])}
+        order = {"terms": asdict(self._terms), "seconds": seconds, "paths": [str(path) for path in paths]}
+        first, self._first = self._first, None
         try:
-            self._process = subprocess.Popen(  # noqa: S603  its command is this interpreter and paths of the disk
-                command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+            self._process = first or spare.start()
         except OSError as error:
             return [], Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
         with self._process as process:
             if self._has_ended.is_set():
                 process.kill()
             try:
-                output, _ = process.communicate(b"\0".join(map(os.fsencode, paths)), START_S + 2 * seconds * len(paths))
+                line = f"{json.dumps(order)}\n".encode("ascii")
+                output, _ = process.communicate(line, START_S + 2 * seconds * len(paths))
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()
-        return [Outcome(**json.loads(line)) for line in output.splitlines()], self._blamed(process.returncode, seconds)
+        outcomes = [Outcome(**json.loads(line)) for line in output.splitlines()]
+        return outcomes, None if first else self._blamed(process.returncode, seconds)
 
     def _blamed(self, status: int, seconds: float) -> Outcome:
         """What a version is refused for that was being tried when the process ended."""
@@ -150,18 +148,23 @@ class Trial:
         return Outcome(reason=f"was not tried to the end: the process ended by {how}", is_unreadable=True)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Try the versions whose paths come in, on these terms. Returns the exit status."""
-    terms = Terms(**json.loads(arguments[0]))
+def main() -> int:
+    """Try what a line on stdin says. Returns the exit status."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else can write among the answers
+    runtime.loader("onnx")  # which is needed next, as a rule
+    line = sys.stdin.readline()
+    if not line:  # nobody needs this process
+        return 0
+    order = json.loads(line)
+    terms = Terms(**order["terms"])
     runtime.loader(terms.runtime)  # so that its code is loaded before anything is limited
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_DATA, _data_bytes() + terms.times * MOST_BYTES[terms.runtime])
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    for path in map(Path, os.fsdecode(sys.stdin.buffer.read()).split("\0")):
-        _limit_seconds(float(arguments[1]))
+    for path in map(Path, order["paths"]):
+        _limit_seconds(order["seconds"])
         outcome = attempt(partial(terms.load, path, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")
         answers.flush()
@@ -196,4 +199,4 @@ def _limit_seconds(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

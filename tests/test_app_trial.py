@@ -17,7 +17,7 @@ import pytest
 import service
 from onnx import TensorProto, helper
 
-from app import trial
+from app import spare, trial
 from app.trial import Outcome, Terms, Trial
 from seq2seq import bundle
 
@@ -117,15 +117,15 @@ def test_version_that_ends_its_process_is_refused(
     """As a runtime does that a graph brings to its knees, or a system that is short of memory."""
     program = f"import app.registry, os; app.registry.load_model = lambda *_, **__: {end}"
     (tmp_path / "sitecustomize.py").write_text(program)
-    monkeypatch.setattr("app.trial.ROOT", f"{tmp_path}:{service.ROOT}")
+    monkeypatch.setattr("app.spare.ROOT", f"{tmp_path}:{service.ROOT}")
     assert Trial(Terms())([tmp_path]) == [Outcome(reason=reason, is_unreadable=is_unreadable)]
 
 
 def test_trial_needs_the_same_on_any_number_of_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy's library starts a thread for each, which take address space."""
     (tmp_path / "sitecustomize.py").write_text("import os; os.environ['OPENBLAS_NUM_THREADS'] = '32'")
-    monkeypatch.setattr("app.trial.ROOT", f"{tmp_path}:{service.ROOT}")
-    monkeypatch.setitem(trial.ONE_THREAD, "OPENBLAS_NUM_THREADS", "32")
+    monkeypatch.setattr("app.spare.ROOT", f"{tmp_path}:{service.ROOT}")
+    monkeypatch.setitem(spare.ONE_THREAD, "OPENBLAS_NUM_THREADS", "32")
     path = copied(tmp_path)
     assert Trial(Terms())([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
 
@@ -139,6 +139,25 @@ def test_lower_limit_that_holds_already_stays(monkeypatch: pytest.MonkeyPatch) -
         assert limits[resource.RLIMIT_CPU] == (min(most, 3_600), 3_600)
     trial._limit(resource.RLIMIT_DATA, 7)
     assert limits[resource.RLIMIT_DATA] == (7, -1)
+
+
+def test_process_that_waits_is_used_once() -> None:
+    process = spare.start()
+    paths = [MODELS / "addition" / "1", MODELS / "reversal" / "2"]
+    trial = Trial(Terms(), process)
+    for path in paths:
+        assert trial([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+    assert process.returncode == 0
+
+
+def test_process_that_waits_and_ends_early_is_replaced() -> None:
+    process = spare.start()
+    spare.end(process)
+    process = spare.start()
+    process.kill()
+    process.wait()
+    path = MODELS / "addition" / "1"
+    assert Trial(Terms(), process)([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
 
 
 def test_broken_version_is_refused_by_the_file_at_fault(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ class HttpProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise Refused(UNKNOWN_VERSION)
-        if (b" RTSP/" in self._read or b" ICE/" in self._read) and OTHER_PROTOCOL.search(self._read):
+        if self._goes_on and OTHER_PROTOCOL.search(self._read):  # a piece that holds a whole such line is read apart
             raise Refused(UNKNOWN_VERSION)
         if version == "1.0":
             self._host = self._host or b""
@@ -428,7 +428,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._last_words and self._is_idle():
             self._close(self._last_words)
-        else:
+        elif self._held:
             self._read_on()
 
     def pause_writing(self) -> None:

@@ -101,7 +101,7 @@ class Served:
 
     def parse(self, value: object) -> Symbols:
         """A request's value → its symbols. Raises `RuleBroken`, or `NotLoaded`."""
-        return self._any().model.problem.parse(value)
+        return (self._answers or self._any()).model.problem.parse(value)
 
     @property
     def schema(self) -> dict[str, Any]:

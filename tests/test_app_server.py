@@ -39,9 +39,12 @@ def connected(running: service.Service) -> Iterator[http.client.HTTPConnection]:
 
 
 def await_all(running: service.Service, workers: int) -> None:
-    """Until every worker serves; the first one did before the port was known."""
+    """Until every worker serves; the first one did before the port was known.
+
+    The parent says so. What a worker logs itself may come after what the parent logs of it.
+    """
     for _ in range(workers - 1):
-        running.await_line("Application startup complete")
+        running.await_line(r"worker \d+ started")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

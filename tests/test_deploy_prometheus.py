@@ -195,7 +195,7 @@ def test_prometheus_scrapes_the_service(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(keys.line("prometheus", key))
     (tmp_path / "key").write_text(key)
     with running(workers=2, api_keys_file=tmp_path / "keys") as service:
-        service.await_line("Application startup complete")
+        service.await_line(r"worker \d+ started")
         status, _ = service.ask("POST", "/add", {"expression": "1+1"})
         assert status == 401
         request = urllib.request.Request(

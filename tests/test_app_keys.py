@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import logging
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -114,10 +116,54 @@ def test_unusable_file_is_refused_without_showing_it(path: Path, content: bytes,
     assert message.isascii()
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder"])
-def test_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(BrokenKeys, match=r"cannot be read|is not a plain file"):
-        KeyFile(tmp_path if kind == "folder" else tmp_path / "none")
+NO_FILES = {
+    "missing": "cannot be read: No such file or directory",
+    "loop": "cannot be read: Too many levels of symbolic links",
+    "folder": "is not a plain file",
+    "pipe": "is not a plain file",
+    "endless": "is not a plain file",
+    "huge": f"is larger than {keys.MOST_BYTES} bytes",
+}
+
+
+def put_no_file(path: Path, kind: str) -> None:
+    """Lay something at `path` that cannot be read as a file of keys."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind in ("loop", "endless"):
+        path.symlink_to(path if kind == "loop" else "/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(keys.MOST_BYTES + 1)
+
+
+@pytest.mark.parametrize(("kind", "fault"), NO_FILES.items())
+def test_what_is_no_file_of_keys_is_refused(tmp_path: Path, kind: str, fault: str) -> None:
+    put_no_file(tmp_path / "keys", kind)
+    with pytest.raises(BrokenKeys, match=re.escape(f"{tmp_path / 'keys'} {fault}")):
+        KeyFile(tmp_path / "keys")
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_takes_the_place_of_the_file_lets_nobody_in_after_some_seconds(path: Path, kind: str) -> None:
+    clock = Clock()
+    file = KeyFile(path, clock)
+    path.unlink()
+    put_no_file(path, kind)
+    file.look()
+    assert owner(file, OLD) == "ci"
+    clock.go_on(KEPT_S)
+    file.look()
+    assert owner(file, OLD) is None
+
+
+def test_key_that_is_given_as_the_files_name_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(BrokenKeys) as caught:
+        KeyFile(tmp_path / OLD)
+    assert OLD not in str(caught.value)
+    assert str(caught.value).startswith("APP_API_KEYS_FILE: the value cannot be read")
 
 
 @given(content=st.binary(max_size=200))
@@ -230,18 +276,26 @@ def test_moment_in_which_the_file_breaks_changes_nothing(path: Path) -> None:
         assert owner(file, OLD) == "ci"
 
 
-def test_file_system_that_hangs_lets_nobody_in(path: Path) -> None:
+def test_file_system_that_hangs_lets_nobody_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that reads, and never comes back, is not asked: what counts is when it last did."""
-    os.mkfifo(hanging := path.with_name("hanging"))
+    asked, goes_on = threading.Event(), threading.Event()
     clock = Clock()
     file = KeyFile(path, clock)
-    hanging.replace(path)
+
+    def hang(*_: object) -> int:
+        asked.set()
+        goes_on.wait(60)
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(os, "open", hang)
     with file.watching():
+        assert asked.wait(60)
         clock.go_on(KEPT_S - 0.1)
         assert owner(file, OLD) == "ci"
         clock.go_on(0.1)
         assert owner(file, OLD) is None
-        path.write_text("")  # lets the thread go on
+    assert not goes_on.is_set(), "the end of the context waits for the disk"
+    goes_on.set()
 
 
 def test_file_is_read_by_a_thread_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app import spare
-from app.signals import Signals
+from app.operations.signals import Signals
+from app.serving import trial_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped. Returns the exit status."""
     signals = Signals()
-    process = spare.start_early()
+    process = trial_process.start_early()
     try:
         from app import command  # takes half a second
 
         return command.run(signals, process, arguments)
     finally:
-        spare.end(process)
+        trial_process.end(process)
         signals.ignore()
 
 

@@ -9,14 +9,16 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from app import VERSION, logs, server, spare, streams
+from app import VERSION
 from app import settings as options
 from app.main import create_app
-from app.runtime import RuntimeMissing
+from app.operations import logs, streams, worker
+from app.operations.shared_metrics import Board
+from app.operations.signals import Signals
+from app.operations.supervisor import CannotStart, Place, Supervisor
+from app.serving import trial_process
+from app.serving.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
-from app.signals import Signals
-from app.supervisor import CannotStart, Place, Supervisor
-from app.workers import Board
 from seq2seq.bundle import BundleError
 
 REFUSED = 1
@@ -25,19 +27,19 @@ REFUSALS = (WrongSetting, RuntimeMissing, BundleError, OSError)
 logger = logging.getLogger("app")
 
 
-def run(signals: Signals, process: spare.Process | None, arguments: Sequence[str] | None = None) -> int:
+def run(signals: Signals, process: trial_process.Process | None, arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop. `process` waits to try versions. Returns the exit status."""
     try:
         _into_environment(*parser().parse_known_args(arguments))
         settings = options.load()
         board = Board(settings.workers)
-        reserved = server.reserve(settings.host, settings.port)
+        reserved = worker.reserve(settings.host, settings.port)
     except REFUSALS as error:
         return _refuse(error)
     logs.configure(settings)
     for remark in options.remarks():
         logger.warning("%s", remark)
-    if settings.api_keys_file is None and not server.is_loopback(reserved):
+    if settings.api_keys_file is None and not worker.is_loopback(reserved):
         logger.warning(
             "other machines can use this service without a key; %s names a file of keys",
             options.variable("api_keys_file"),
@@ -51,21 +53,21 @@ def run(signals: Signals, process: spare.Process | None, arguments: Sequence[str
 
 
 def _supervise(
-    signals: Signals, settings: Settings, reserved: socket.socket, board: Board, process: spare.Process | None
+    signals: Signals, settings: Settings, reserved: socket.socket, board: Board, process: trial_process.Process | None
 ) -> None:
     """Have workers serve on the reserved address. Raises `CannotStart`."""
     unused = [process]
 
     def first_serves() -> None:
-        spare.end(unused.pop())
+        trial_process.end(unused.pop())
         _say_where(reserved)
 
     def work(place: Place) -> None:
         try:
-            with server.bind_beside(reserved) as listener:
+            with worker.bind_beside(reserved) as listener:
                 trial = unused[0] if unused else None
                 app = create_app(settings, board=board, place=place.number, trial_process=trial)
-                server.serve(settings, app, listener, on_serving=place.serves)
+                worker.serve(settings, app, listener, on_serving=place.serves)
         except REFUSALS as error:
             raise CannotStart(" ".join(str(error).split())) from error
 

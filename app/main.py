@@ -11,27 +11,31 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import VERSION, docs, errors, runtime, security, spare
-from app.bodies import Bodies
-from app.headers import PageHeaders
-from app.json_route import Limits, Shortcut
+from app import VERSION
+from app.api import addition, health, metrics, models, reversal
+from app.http import guards, openapi, problem_details
+from app.http.bodies import Bodies
+from app.http.headers import PageHeaders
+from app.http.json_route import Limits, Shortcut
+from app.http.middleware import RequestMiddleware
+from app.inference_protocol import routes as inference_routes
 from app.keys import KeyFile
-from app.lifecycle import Lifecycle, Phase
-from app.logs import AccessLog
-from app.measures import Traffic
-from app.metrics import Family, collect
-from app.middleware import RequestMiddleware
-from app.predictor import Predictor
-from app.registry import Model
-from app.repository import STILL_S, Repository, Served
-from app.routes import addition, health, inference, metrics, models, reversal
+from app.operations.lifecycle import Lifecycle, Phase
+from app.operations.logs import AccessLog
+from app.operations.metrics import Family, collect
+from app.operations.shared_metrics import Board, Workers
+from app.serving import runtime
+from app.serving.counters import Traffic
+from app.serving.models import Model
+from app.serving.predictor import Predictor
+from app.serving.repository import STILL_S, Repository, Served
+from app.serving.trial import Terms, Trial
+from app.serving.trial_process import Process
 from app.settings import Settings, WrongSetting, load, variable
-from app.trial import Terms, Trial
-from app.workers import Board, Workers
 from seq2seq.bundle import BundleError
 
 if TYPE_CHECKING:
-    from app.tracing import Tracing
+    from app.operations.tracing import Tracing
 
 TITLE = "Sequences to service"
 DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
@@ -48,7 +52,7 @@ def create_app(
     *,
     board: Board | None = None,
     place: int = 0,
-    trial_process: spare.Process | None = None,
+    trial_process: Process | None = None,
 ) -> FastAPI:
     """The service with these models, or those that the settings ask for, which are loaded and checked.
 
@@ -58,7 +62,7 @@ def create_app(
     """
     settings = settings or load()
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
-    guards = security.guards(settings, keys)
+    checks = guards.guards(settings, keys)
     tracing = _tracing() if settings.tracing else None
     repository = _repository(settings, trial_process)
     if models is None:
@@ -97,15 +101,15 @@ def create_app(
         routes=_routes(settings, repository, lifecycle, workers),
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         lifespan=lifespan,
-        middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *guards],
-        exception_handlers=errors.handlers(),
+        middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *checks],
+        exception_handlers=problem_details.handlers(),
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
     )
-    app.state.guards = guards
+    app.state.guards = checks
     app.state.root_path = settings.root_path
     app.state.tracing = tracing
     app.asks_for_keys = keys is not None
@@ -117,7 +121,7 @@ def create_app(
 
 def _tracing() -> Tracing:
     try:
-        from app.tracing import Tracing
+        from app.operations.tracing import Tracing
     except ModuleNotFoundError as error:
         raise WrongSetting(
             f"APP_TRACING is true, but {error.name} is not installed; install requirements/tracing.txt"
@@ -128,7 +132,7 @@ def _tracing() -> Tracing:
         raise WrongSetting(f"APP_TRACING is true, but a variable OTEL_* cannot be used: {error}") from error
 
 
-def _repository(settings: Settings, trial_process: spare.Process | None) -> Repository:
+def _repository(settings: Settings, trial_process: Process | None) -> Repository:
     """Where models come from, and how they are put to work."""
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
     terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
@@ -144,7 +148,7 @@ def _repository(settings: Settings, trial_process: spare.Process | None) -> Repo
     )
 
 
-class _API(docs.DocumentedAPI):
+class _API(openapi.DocumentedAPI):
     """The service as FastAPI has it, but for the way that its busiest routes are reached."""
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -163,23 +167,23 @@ def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, wo
         models.router(repository),
         health.router(lifecycle, repository),
         *([metrics.router(workers)] if settings.metrics else []),
-        inference.server_router(lifecycle, repository, VERSION),
-        inference.models_router(repository, PLATFORMS[settings.runtime]),
-        inference.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
-        inference.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
+        inference_routes.server_router(lifecycle, repository, VERSION),
+        inference_routes.models_router(repository, PLATFORMS[settings.runtime]),
+        inference_routes.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
+        inference_routes.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
     ]
     routes = [route for router in routers for route in router.routes]
-    docs.finish(routes)
+    openapi.finish(routes)
     links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
     if settings.docs:
-        routes += docs.routes(TITLE)
+        routes += openapi.routes(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
     if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
         raise WrongSetting(
             f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
         )
-    return [*routes, docs.home(TITLE, prefix, links)]
+    return [*routes, openapi.home(TITLE, prefix, links)]
 
 
 def _why_unchangeable(settings: Settings) -> str:

@@ -24,9 +24,9 @@ import uvloop
 from pydantic_core import from_json, to_json
 
 import app.main
-from app.batcher import Batcher
-from app.predictor import Predictor
-from app.registry import Model
+from app.serving.batching import Batcher
+from app.serving.models import Model
+from app.serving.predictor import Predictor
 from app.settings import Settings
 from benchmarks import machine, workload
 from benchmarks.servers.floor import Constant

@@ -18,8 +18,8 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.middleware import HEADER
 from app.main import create_app
-from app.middleware import HEADER
 from app.settings import PREFIX, load, variable
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from app import registry
-from app.measures import ModelMeasures
-from app.predictor import Predictor
-from app.registry import Model
-from app.repository import Repository
-from app.trial import Outcome, attempt
+from app.serving import models as registry
+from app.serving.counters import ModelMeasures
+from app.serving.models import Model
+from app.serving.predictor import Predictor
+from app.serving.repository import Repository
+from app.serving.trial import Outcome, attempt
 from seq2seq import bundle as bundles
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import RepeatVector, States

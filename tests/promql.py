@@ -11,9 +11,9 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.batcher import DeadlinePassed
 from app.main import create_app
-from app.predictor import deadline
+from app.serving.batching import DeadlinePassed
+from app.serving.predictor import deadline
 from app.settings import Settings
 
 OF_PROMETHEUS = {"up": {"job": "sequences-to-service"}, "ALERTS": {}}

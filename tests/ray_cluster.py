@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine with the service on it, for tests/test_reliability_ray.py.
+"""A Ray cluster of two nodes on this machine with the service on it, for tests/reliability/test_reliability_ray.py.
 
 Runs in Ray's own environment, as a process that does what the lines of its standard input say and answers each by a
 line of JSON: `replicas` tells which there are, `kill` kills the first and waits until another has taken its place.

@@ -110,6 +110,13 @@ def _keep_lines(service: Service) -> None:
             service.lines.put(line)
 
 
+def resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1_024
+    raise AssertionError("the process is gone")
+
+
 @contextmanager
 def running(*, preexec: Any = None, **settings: object) -> Iterator[Service]:
     """A service that is gone at the end."""

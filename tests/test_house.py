@@ -34,7 +34,7 @@ def test_imports_run_one_way() -> None:
     assert not {"app", "fastapi", "pydantic"} & imported("training")
 
 
-UNASKED = ("app.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "asgiref", "pythonjsonlogger")
+UNASKED = ("app.operations.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "asgiref", "pythonjsonlogger")
 """What is loaded only where a setting asks for it."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import service
-from test_app_trial import copied
+from hostile_bundles import copied
 
 OPERATE = (service.ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 LOGGED = "let go of addition version 2, which was removed; version 1 answers"

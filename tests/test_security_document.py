@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-NAMED = re.compile(r"`(tests/test_\w+\.py)::(test_\w+)`")
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 def threats() -> list[list[str]]:

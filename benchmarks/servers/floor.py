@@ -11,9 +11,9 @@ from math import inf
 
 import app.main
 from app.__main__ import main
-from app.measures import ModelMeasures
-from app.predictor import Predictor
-from app.registry import Answer, Model, Prediction
+from app.serving.counters import ModelMeasures
+from app.serving.models import Answer, Model, Prediction
+from app.serving.predictor import Predictor
 from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
 

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from app import runtime
+from app.serving import runtime
 from benchmarks.servers import model
 from benchmarks.workload import newest
 from seq2seq import bundle

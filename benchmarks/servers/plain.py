@@ -12,8 +12,8 @@ from typing import Annotated
 import uvicorn
 from fastapi import FastAPI
 
-from app.registry import ModelReference
-from app.schemas import AddResponse, RequestBody, ReverseResponse, accepted_by
+from app.http.schemas import AddResponse, RequestBody, ReverseResponse, accepted_by
+from app.serving.models import ModelReference
 from benchmarks.servers import model
 from benchmarks.workload import Route, newest
 from seq2seq import bundle

@@ -1,0 +1,28 @@
+"""`GET /metrics`: what Prometheus scrapes."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.http.problem_details import documented, out_of_files
+from app.operations import metrics
+from app.operations.shared_metrics import Workers
+
+
+def router(workers: Workers) -> APIRouter:
+    """The route that shows the measures of all workers."""
+    router = APIRouter(tags=["metrics"])
+
+    @router.get(
+        "/metrics",
+        name="metrics",
+        response_class=Response,
+        responses={200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}}, **documented(500)},
+    )
+    async def show() -> Response:
+        """Show counts, times and sizes in Prometheus' text format."""
+        try:
+            return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
+        except OSError as error:  # what writes the format is loaded when it is first needed
+            raise out_of_files(error) from None
+
+    return router

@@ -1,0 +1,63 @@
+"""Content codings of HTTP: bodies inflated, no further than a limit, and answers made smaller where that is wanted.
+
+Knows nothing of what the bodies say. It knows `gzip` and `deflate`, which every client has.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from app.http.problem_details import ProblemError
+from app.text import clipped
+
+FORMATS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""What zlib calls each coding; gzip comes first since it is the one that is preferred."""
+
+SMALLEST = 1_024
+"""Bytes from which an answer is worth making smaller."""
+
+
+NOTHING = re.compile(r"0(\.0*)?")
+
+
+def decoded(body: bytes, coding: bytes, limit: int) -> bytes:
+    """A body as it was before its client coded it. Raises 415, 400, or 413 where it grows larger than `limit`."""
+    given = coding.decode("latin-1").lower()
+    names = [name for part in given.split(",") if (name := part.strip()) not in ("", "identity")]
+    if not names:
+        return body
+    name = names[0].removeprefix("x-")  # RFC 9110 has x-gzip as another name of gzip
+    if len(names) > 1 or name not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ProblemError(
+            415,
+            f"The header Content-Encoding is {clipped(given, 60)}; send one of {known}, or a body without coding.",
+            headers={"Accept-Encoding": known},
+        )
+    inflater = zlib.decompressobj(FORMATS[name])
+    try:
+        inflated = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise ProblemError(400, f"The body is not {name}, as the header Content-Encoding says.") from None
+    if len(inflated) > limit:
+        raise ProblemError(413, f"The body is larger than {limit} bytes once it is inflated.")
+    if not inflater.eof or inflater.unused_data:
+        raise ProblemError(400, f"The body does not end where its {name} data does.")
+    return inflated
+
+
+def encoded(body: bytes, accepted: bytes) -> tuple[bytes, dict[str, str]]:
+    """An answer in a coding that its client accepts, and the header that says so; as it is where that is no gain."""
+    name = _preferred(accepted.decode("latin-1")) if len(body) >= SMALLEST else None
+    if name is None:
+        return body, {}
+    deflater = zlib.compressobj(level=1, wbits=FORMATS[name])
+    return deflater.compress(body) + deflater.flush(), {"Content-Encoding": name}
+
+
+def _preferred(accepted: str) -> str | None:
+    """The coding that an Accept-Encoding names, unless with the weight 0."""
+    offers = [part.replace(" ", "").partition(";q=") for part in accepted.lower().split(",")]
+    names = {name for name, _, weight in offers if not NOTHING.fullmatch(weight)}
+    return next((name for name in FORMATS if name in names), None)

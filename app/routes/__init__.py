@@ -1,1 +1,0 @@
-"""The routes: each module makes a few, from what they need. All that they know of models is a `Predictor`."""

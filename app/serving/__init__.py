@@ -1,0 +1,1 @@
+"""Bundles in, predictions out. Knows no HTTP."""

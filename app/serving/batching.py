@@ -1,0 +1,165 @@
+"""Adaptive batching on the event loop: what arrived while the last batch ran is the next batch.
+
+Knows nothing of models or HTTP: it takes items and hands them to a function of many. No timer: an item that comes
+alone runs alone, on the loop's next turn. When several wait, the loop takes another turn as long as each turn brings
+more, because one run of many costs less than two runs. It never stands idle for that.
+
+The queue is bounded. When it is full, new requests are refused at once. A batch counts with all its items until the
+last one is answered, although it runs in chunks. An item whose waiter has gone, or whose deadline has passed, is
+dropped when its turn comes.
+
+Times are those of `time.monotonic`. The clock of uvloop's loop counts milliseconds, and most waits are shorter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from time import monotonic
+from typing import Generic, TypeVar
+
+from app.serving.counters import QueueMeasures
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BatchFailed(Exception):
+    """The batch that an item was in raised an exception, which is this one's cause."""
+
+
+class QueueFull(Exception):
+    """The queue holds as many items as it can."""
+
+
+class DeadlinePassed(Exception):
+    """The item's deadline passed before its turn came."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs `run` on at most `max_size` items at a time, in the order in which they came.
+
+    What waits is a plain tuple, since one is made for every request: the item, the future of its result, when it came,
+    and its deadline.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        max_size: int,
+        max_waiting: float = inf,
+        measures: QueueMeasures | None = None,
+    ):
+        self.max_size = max_size
+        self.max_waiting = max_waiting
+        self._run = run
+        self._measures = measures or QueueMeasures()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
+        self._in_batches = 0  # items of batches that are in flight, but not in the queue: answered, or in later chunks
+        self._scheduled = False
+        self._waited_for = 0  # how many items the turn before this one left waiting, so that more could join them
+
+    def __len__(self) -> int:
+        """How many items are in flight; those of a batch until its last one is answered."""
+        return len(self._waiting) + self._in_batches
+
+    def oldest(self) -> float:
+        """When the next item came; infinity if none waits."""
+        return self._waiting[0][2] if self._waiting else inf
+
+    def submit(self, item: Item, until: float = inf) -> asyncio.Future[Result]:
+        """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`.
+
+        After `until` it is not run any more, and the future raises `DeadlinePassed`. Raises `QueueFull`.
+        """
+        self.admit()
+        return self._put(item, until)
+
+    async def submit_all(self, items: Sequence[Item], until: float = inf) -> list[Result]:
+        """The results of many items, in order, run in chunks, so that others wait for one chunk at most.
+
+        They are refused together, or accepted together, however many they are. Raises what `submit` and its future do.
+        """
+        self.admit()
+        results: list[Result] = []
+        with self._counted(len(items)):
+            for start in range(0, len(items), self.max_size):
+                chunk = items[start : start + self.max_size]
+                with self._counted(-len(chunk)):  # the queue counts them now
+                    results += await asyncio.gather(*(self._put(item, until) for item in chunk))
+        return results
+
+    @contextmanager
+    def _counted(self, items: int) -> Iterator[None]:
+        self._in_batches += items
+        try:
+            yield
+        finally:
+            self._in_batches -= items
+
+    def admit(self) -> None:
+        """Raise `QueueFull` if the queue is full; to be asked before work is spent on what will be put."""
+        if len(self) >= self.max_waiting:
+            self._measures.dropped["overload"] += 1
+            raise QueueFull(f"{len(self)} wait already")
+
+    def _put(self, item: Item, until: float) -> asyncio.Future[Result]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future, monotonic(), until))
+        if not self._scheduled:
+            self._schedule(loop)
+        return future
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = True
+        loop.call_soon(self._turn, loop)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        waiting = len(self._waiting)
+        if max(1, self._waited_for) < waiting < self.max_size:
+            self._waited_for = waiting
+        else:
+            self._waited_for = 0
+            now = monotonic()
+            if batch := self._take(now):
+                self._answer(batch)
+                self._measures.ran.observe(monotonic() - now)
+                self._measures.sizes.observe(len(batch))
+        if self._waiting:
+            self._schedule(loop)
+
+    def _take(self, now: float) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        waited: list[float] = []
+        while self._waiting and len(batch) < self.max_size:
+            item, future, since, until = self._waiting.popleft()
+            if future.done():  # a waiter that was cancelled has no use for its result
+                self._measures.dropped["client_gone"] += 1
+                continue
+            waited.append(now - since)
+            if until <= now:
+                self._measures.dropped["deadline"] += 1
+                future.set_exception(DeadlinePassed(f"after {now - since:.3f} s in the queue"))
+            else:
+                batch.append((item, future))
+        self._measures.waited.observe_falling(waited)
+        return batch
+
+    def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} items gave {len(results)} results")
+        except Exception as error:
+            for _, future in batch:
+                failure = BatchFailed(f"a batch of {len(batch)} failed: {error!r}")
+                failure.__cause__ = error
+                future.set_exception(failure)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)

@@ -1,0 +1,130 @@
+"""Models: reads their bundles, trusts none unchecked, and runs them.
+
+Knows nothing of HTTP or batching. A bundle that is missing, altered or not what it says raises `BundleError`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app.serving.runtime import Loader
+from seq2seq import bundle as bundles
+from seq2seq.bundle import BundleError, Manifest
+from seq2seq.decoding import Network
+from seq2seq.problem import Problem
+from seq2seq.vocabulary import Symbols
+
+logger = logging.getLogger("app")
+
+CONFIDENCE_DECIMALS = 6
+
+
+class Prediction(NamedTuple):
+    """What a model wrote, the value that it stands for (None for none), and how sure the model was."""
+
+    written: Symbols
+    value: Any
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """The model that answered."""
+
+    name: str
+    version: str
+
+
+Answer = tuple[Symbols, Prediction]
+"""What was asked, in its canonical form, and what a model made of it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle's network, loaded."""
+
+    manifest: Manifest
+    network: Network
+
+    @property
+    def problem(self) -> Problem:
+        return self.manifest.problem
+
+    @property
+    def reference(self) -> ModelReference:
+        return ModelReference(self.manifest.name, self.manifest.version)
+
+    def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """What `problem.parse` gave, n of them → n predictions."""
+        decoded = self.network.greedy(self.problem.encode(sources))
+        render = self.problem.render
+        return [
+            Prediction(written, render(written), min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
+            for written, confidence in zip(self.problem.decode(decoded.ids), decoded.confidence, strict=True)
+        ]
+
+    @property
+    def examples(self) -> list[Answer]:
+        """The golden examples: requests, and what the model is known to answer."""
+        return [
+            (
+                self.problem.parse(golden.request),
+                Prediction(
+                    golden.decoded,
+                    self.problem.render(golden.decoded),
+                    round(golden.confidence, CONFIDENCE_DECIMALS),
+                ),
+            )
+            for golden in self.manifest.golden
+        ]
+
+    def warm_up(self, size: int) -> None:
+        """Predict once alone and once in a batch, so that no client waits for what is made on first use."""
+        for n in (1, size):
+            self.network.greedy(self.problem.sample_sources(np.random.default_rng(0), n))
+
+
+def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int, prove: bool = False) -> Model:
+    """Read a bundle, check it in full, load its network and warm it up.
+
+    `prove` has the whole proof made anew. Raises `BundleError`.
+    """
+    manifest = bundles.read_manifest(directory)
+    bundles.check_identity(directory, manifest)
+    _check_kind(directory, manifest, kind)
+    bundle = bundles.check_files(directory, manifest)
+    bundles.check_proven(bundle)
+    try:
+        model = Model(bundle.manifest, loader(bundle))
+        bundles.check_golden(bundle, model.network)
+        bundles.check_answers(bundle, model.network)
+        if prove:
+            _prove(bundle)
+        model.warm_up(batch_size)
+    except BundleError:
+        raise
+    except Exception as error:  # whatever a runtime raises for a network that loads but does not run
+        raise BundleError(directory, f"its network does not run: {error}") from error
+    return model
+
+
+def _prove(bundle: bundles.Bundle) -> None:
+    """Decide every request anew. Raises `BundleError` if one is wrong or stays undecided."""
+    from seq2seq.proving import proof  # reads graphs by the onnx package, which takes a fifth of a second to load
+
+    found = proof.prove(bundle).proof
+    logger.info("proved %s %s: %s", bundle.manifest.name, bundle.manifest.version, found.sentence)
+    bundles.check_proven(replace(bundle, manifest=replace(bundle.manifest, evaluation=found)))
+
+
+def _check_kind(path: Path, manifest: Manifest, kind: str | None) -> None:
+    if kind is not None and manifest.problem.kind != kind:
+        raise BundleError(
+            path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"
+        )

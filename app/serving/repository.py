@@ -1,0 +1,532 @@
+"""The models that are served, each in one version or several, loaded and swapped while requests are answered.
+
+    models/<name>/1/, models/<name>/2/, …
+
+The newest sound version of a model answers, or the one that a setting pins; every other can be asked for by its number.
+One rule holds at the start, at each look, and for each order to load: what is sound is served, what is not is noted
+with its reason, and no folder stands in another's way. A new version is tried in a process of its own, then loaded on a
+thread beside those that serve, and only then takes over. An older version still answers the requests that it has.
+Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+from app.serving.counters import ModelMeasures
+from app.serving.folders import Found, State, Version, is_version, last_change_s, look
+from app.serving.models import Answer, Model, ModelReference
+from app.serving.predictor import Predictor
+from app.serving.trial import Outcome
+from app.settings import Canary
+from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable, is_unchanged
+from seq2seq.vocabulary import Symbols
+
+STILL_S = 2.0
+"""How long a folder must not have changed before it is refused. Until then somebody may be copying it."""
+
+QUICK_S = 2.0
+"""How much processor time a version gets at first. One that needs more comes last, so that no other waits for it."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""How long a version that could not be read waits until it is tried again; each further pause is twice as long."""
+
+LOOK_S = 2.0
+"""How long the index waits for the disk. Then it shows what the last look found."""
+
+ABSOLUTE_PATH = re.compile(r"(?<![^\s'\"(\[:=])/(?:[^\s/]+/)*(?=[^\s/])")
+"""The folders of an absolute path, wherever one stands in a message."""
+
+logger = logging.getLogger("app")
+
+
+class UnknownModel(KeyError):
+    """There is no such model. The message says which there are."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class UnknownVersion(Exception):
+    """This version is not served. The message says which are."""
+
+
+class NotLoaded(Exception):
+    """No version of a model is served."""
+
+
+class Again(NamedTuple):
+    """When a version is to be tried again that could not be read in this state."""
+
+    state: State
+    pause: float
+    due: float
+
+
+class Entry(NamedTuple):
+    """A version, or a folder that is none; whether it is served, and what is to be said of it."""
+
+    name: str
+    version: str
+    is_served: bool
+    reason: str
+
+
+class Served:
+    """The versions of one model that are served, all of the same problem; none until one is loaded."""
+
+    def __init__(self, name: str, canary: Canary | None = None):
+        self.name = name
+        self.predictors: dict[int, Predictor] = {}
+        self.measures: dict[int, ModelMeasures] = {}  # of every version that was ever served
+        self.default: int | None = None
+        self._answers: Predictor | None = None
+        self._canary = canary
+        self._random = Random()  # noqa: S311  which requests try a new version is no secret
+
+    def hold(self, predictors: dict[int, Predictor], default: int | None) -> None:
+        """Serve these from now on; `default` answers requests that name no version."""
+        self.predictors = predictors
+        self.default = default
+        self._answers = None if default is None else predictors[default]
+
+    def parse(self, value: object) -> Symbols:
+        """A request's value → its symbols. Raises `RuleBroken`, or `NotLoaded`."""
+        return (self._answers or self._any()).model.problem.parse(value)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What `parse` accepts, as JSON Schema; anything while nothing is loaded."""
+        return {} if self._answers is None else self._answers.model.problem.schema
+
+    @property
+    def examples(self) -> list[Answer]:
+        """What the model is known to answer; nothing while nothing is loaded."""
+        return [] if self._answers is None else self._answers.model.examples
+
+    @property
+    def reference(self) -> ModelReference:
+        """The version that answers by default; 0 while nothing is loaded."""
+        return ModelReference(self.name, str(self.default or 0))
+
+    def pick(self, version: str | None = None) -> Predictor:
+        """Who answers: the version that is asked for, or the one for all who ask for none.
+
+        Raises `UnknownVersion` or `NotLoaded`.
+        """
+        answers = self._any()
+        if version is not None:
+            return self._by_number(version)
+        if self._canary is not None and self._random.random() < self._canary.share:
+            return self.predictors.get(self._canary.version, answers)
+        return answers
+
+    def _any(self) -> Predictor:
+        if self._answers is None:
+            raise NotLoaded(f"No version of {self.name} is loaded.")
+        return self._answers
+
+    def _by_number(self, version: str) -> Predictor:
+        number = int(version) if is_version(version) else 0
+        if number not in self.predictors:
+            known = ", ".join(map(str, sorted(self.predictors)))
+            raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
+        return self.predictors[number]
+
+    def admit(self, version: str | None = None) -> None:
+        """Raise `QueueFull` while the queue of the version that is asked for is full, and what `pick` does."""
+        self.pick(version).admit()
+
+
+class Trial(Protocol):
+    """Tries versions before they are loaded, and can be told to stop."""
+
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]: ...
+
+    def end(self) -> None: ...
+
+
+class Repository(Mapping[str, Served]):
+    """Every model under a directory.
+
+    trial   tries versions where they can do no harm
+    load    reads a version's folder, checks it in full and warms it up, or raises `BundleError`
+    serve   puts a loaded model behind a queue, which keeps these measures
+    names   models that are there even while no version of theirs is
+    pinned  versions that answer instead of the newest, and are not replaced by another
+    """
+
+    def __init__(
+        self,
+        models_dir: Path,
+        trial: Trial,
+        load: Callable[[Path], Model],
+        serve: Callable[[Model, ModelMeasures], Predictor],
+        *,
+        names: Collection[str] = (),
+        pinned: Mapping[str, int] | None = None,
+        canaries: Mapping[str, Canary] | None = None,
+        still_s: float = STILL_S,
+    ):
+        self.models_dir = models_dir
+        self._names = (models_dir.resolve(), models_dir.absolute(), models_dir)
+        self.loaded: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._trial = trial
+        self._load = load
+        self._serve = serve
+        self._pinned = pinned or {}
+        self._canaries = canaries or {}
+        self._served = {name: Served(name, self._canaries.get(name)) for name in names}
+        self._unloaded: set[str] = set()
+        self._still_s = still_s
+        self._found = Found([], {})
+        self._since: dict[Path, tuple[State, float]] = {}  # each version's state, and since when it is the same
+        self._done: dict[Path, State] = {}  # the states in which versions were loaded, or refused for good
+        self._again: dict[Path, Again] = {}
+        self._reasons: dict[Path, str] = {}  # why folders are not served, or not as they are now
+        self._changing = asyncio.Lock()
+        self._looking: asyncio.Task[Found] | None = None
+
+    def __getitem__(self, name: str) -> Served:
+        try:
+            return self._served[name]
+        except KeyError:
+            known = ", ".join(sorted(self._served))
+            raise UnknownModel(f"There is no model {name:.60}; there are {known}.") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._served)
+
+    def __len__(self) -> int:
+        return len(self._served)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether any model was loaded. It stays true after an order to unload it."""
+        return bool(self.loaded)
+
+    # Loading ----------------------------------------------------------------------------------------------
+
+    def start(self, required: Collection[str] = ()) -> None:
+        """Load all there is, but leave versions that take long to the first refresh if their model has another.
+
+        Raises `BundleError` if a model that is `required` or pinned cannot be served.
+        """
+        found = look(self.models_dir)
+        if self.models_dir in found.faults:
+            raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
+        results = self._try(sorted(found.versions, key=self._rank, reverse=True), QUICK_S)
+        answered = {
+            version.name
+            for version, result in results.items()
+            if isinstance(result, Model) and self._pinned.get(version.name) in (None, version.number)
+        }
+        slow = [version for version, result in results.items() if result is None and version.name not in answered]
+        failures: dict[Version, BundleError] = {}
+        for version, result in (results | self._try(slow)).items():
+            try:
+                self._settle(version, result)
+            except BundleError as error:
+                failures[version] = error
+        for name in sorted({*required, *self._pinned}):
+            self._require(name, found, failures)
+        self._note(found)
+        for version, failure in failures.items():
+            self._note_failure(version, failure)
+        for name, canary in self._canaries.items():
+            if canary.version not in self._served.get(name, Served(name)).predictors:
+                logger.warning("a setting makes version %d of %s a canary, but it is not served", canary.version, name)
+
+    async def refresh(self) -> None:
+        """Look at the directory, load what is new or has changed, and let go of what was removed."""
+        async with self._changing:
+            found = await self._look()
+            wanted = sorted(filter(self._is_wanted, found.versions), key=self._rank, reverse=True)
+            slow = await self._load_beside(wanted, QUICK_S)
+            await self._load_beside(slow)
+            self._let_go(found)
+
+    async def load(self, name: str) -> None:
+        """Load all that lies there of a model, whatever was found before.
+
+        Raises `BundleError` if something is refused, and what is served is served on; `UnknownModel` if there is
+        nothing.
+        """
+        async with self._changing:
+            found = await self._look()
+            if self.models_dir in found.faults:
+                raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
+            versions = [version for version in found.versions if version.name == name]
+            if not versions:
+                raise UnknownModel(f"There is no model {name:.60} to load.")
+            self._unloaded.discard(name)
+            failures: list[BundleError] = []
+            await self._load_beside(versions, failures=failures)
+            if failures:
+                raise failures[0]
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no more, until it is loaded again. Raises `UnknownModel`."""
+        async with self._changing:
+            self[name].hold({}, None)
+            self._unloaded.add(name)
+            logger.info("unloaded %s", name)
+
+    def put(self, model: Model) -> None:
+        """Serve a loaded model from now on. Raises `BundleError` if its problem is not that of other versions."""
+        name, number = model.manifest.name, int(model.manifest.version)
+        served = self._served.get(name) or Served(name, self._canaries.get(name))
+        for other_number, other in served.predictors.items():
+            if other.model.problem.spec() != model.problem.spec():
+                raise BundleError(
+                    self.models_dir / name / str(number) / MANIFEST,
+                    f"problem is not that of version {other_number}, which is served; restart the service to change it",
+                )
+        measures = served.measures.setdefault(number, ModelMeasures())
+        self._hold(served, {**served.predictors, number: self._serve(model, measures)})
+        self._served[name] = served
+        self.loaded[name] += 1
+        logger.info("loaded %s version %d; version %s answers", name, number, served.default)
+
+    @asynccontextmanager
+    async def watching(self, seconds: float) -> AsyncIterator[None]:
+        """Refresh every so many seconds for as long as the context lasts; 0 for only once, for what `start` left."""
+        task = asyncio.create_task(self._watch(seconds))
+        try:
+            yield
+        finally:
+            self._trial.end()
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _watch(self, seconds: float) -> None:
+        while True:
+            try:
+                await self.refresh()
+            except Exception:  # whatever it is, what is served is served on
+                logger.exception("cannot look for new versions under %s", self.models_dir)
+            if not seconds:
+                return
+            await asyncio.sleep(seconds)
+
+    async def _load_beside(
+        self, versions: Sequence[Version], seconds: float | None = None, failures: list[BundleError] | None = None
+    ) -> list[Version]:
+        """Load versions while others serve. Returns those that take longer; notes why others fail."""
+        slow = []
+        for version, result in (await asyncio.to_thread(self._try, versions, seconds)).items():
+            try:
+                if not self._settle(version, result):
+                    slow.append(version)
+            except BundleError as error:
+                self._note_failure(version, error)
+                if failures is not None:
+                    failures.append(error)
+        return slow
+
+    def _try(
+        self, versions: Sequence[Version], seconds: float | None = None
+    ) -> dict[Version, Model | Exception | None]:
+        """What becomes of versions when they are tried, and then loaded. None if one needs more than these seconds.
+
+        Waits for the disk and for other processes.
+        """
+        results: dict[Version, Model | Exception | None] = {}
+        if seconds is not None:  # what is served already need not be loaded again because of some other file
+            results |= {version: model for version in versions if (model := self._unchanged(version))}
+        tried = [version for version in versions if version not in results]
+        outcomes = self._trial([version.path for version in tried], seconds) if tried else []
+        for version, outcome in zip(tried, outcomes, strict=True):
+            try:
+                is_unfinished = outcome.is_slow and seconds is not None
+                results[version] = None if is_unfinished else self._load_tried(version.path, outcome)
+            except BundleError as error:
+                results[version] = error
+            except Exception as error:  # what passed its trial fails here because files or memory have run out
+                results[version] = BundleUnreadable(version.path, f"cannot be loaded now: {error!r}")
+        return results
+
+    def _load_tried(self, path: Path, outcome: Outcome) -> Model:
+        """Load a version after its trial. Raises `BundleError`."""
+        if outcome.reason:
+            kind = BundleUnreadable if outcome.is_unreadable else BundleError
+            raise kind(Path(outcome.path or path), outcome.reason)
+        model = self._load(path)
+        if model.manifest.seal != outcome.seal:
+            raise BundleUnreadable(path / MANIFEST, "has changed since its trial")
+        return model
+
+    def _settle(self, version: Version, result: Model | Exception | None) -> bool:
+        """Serve what a trial gave, if anything. Raises `BundleError`."""
+        if isinstance(result, Exception):
+            raise result
+        if result is not None:
+            if result is not self._model(version):
+                self.put(result)
+            self._reasons.pop(version.path, None)
+            self._again.pop(version.path, None)
+            self._done[version.path] = version.state
+        return result is not None
+
+    def _is_wanted(self, version: Version) -> bool:
+        """Whether to try a version: it is new, has changed, or could not be read and has waited long enough."""
+        if version.name in self._unloaded:
+            return False
+        if self._done.get(version.path) == version.state:
+            if self._model(version):
+                self._reasons.pop(version.path, None)
+            return False
+        again = self._again.get(version.path)
+        return again is None or again.state != version.state or time.monotonic() >= again.due
+
+    def _model(self, version: Version) -> Model | None:
+        """The model that is served as this version."""
+        served = self._served.get(version.name)
+        predictor = served.predictors.get(version.number) if served else None
+        return predictor.model if predictor else None
+
+    def _unchanged(self, version: Version) -> Model | None:
+        """The model that is served as this version, if its bundle is still the same."""
+        model = self._model(version)
+        return model if model and is_unchanged(version.path, model.manifest) else None
+
+    def _hold(self, served: Served, predictors: dict[int, Predictor]) -> None:
+        newest = max(predictors, default=None)
+        wanted = self._pinned.get(served.name, newest)
+        served.hold(predictors, wanted if wanted in predictors else None)
+
+    def _rank(self, version: Version) -> tuple[bool, int]:
+        """Which version is loaded first; every other must be of the same problem."""
+        return self._pinned.get(version.name) == version.number, version.number
+
+    def _require(self, name: str, found: Found, failures: Mapping[Version, BundleError]) -> None:
+        """Raise `BundleError` unless a model answers, in the version that is pinned if one is."""
+        pinned = self._pinned.get(name)
+        if name in self._served and self._served[name].default is not None:
+            return
+        for version, failure in failures.items():
+            if version.name == name and pinned in (None, version.number):
+                raise failure
+        path = self.models_dir / name
+        if there := sorted(version.number for version in found.versions if version.name == name):
+            raise BundleError(path / str(pinned), f"is missing; there is {', '.join(map(str, there))}")
+        raise BundleError(path, found.faults.get(path, "is missing; a setting asks for this model"))
+
+    # Noting -----------------------------------------------------------------------------------------------
+
+    async def _look(self) -> Found:
+        """What lies there now. Looks that are wanted at the same time are one."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(look, self.models_dir))
+        found = await asyncio.shield(self._looking)
+        self._note(found)
+        return found
+
+    def _note(self, found: Found) -> None:
+        """Remember what was found; report what is wrong, once, and forget what is gone."""
+        self._found = found
+        for path, fault in found.faults.items():
+            self._refuse(BundleError(path, fault))
+        if self.models_dir in found.faults:
+            return
+        now = time.monotonic()
+        self._since = {
+            version.path: before
+            if (before := self._since.get(version.path)) and before[0] == version.state
+            else (version.state, now)
+            for version in found.versions
+        }
+        self._reasons = {
+            path: reason for path, reason in self._reasons.items() if path in found.faults or path in self._since
+        }
+        self._done = {path: state for path, state in self._done.items() if path in self._since}
+        self._again = {path: again for path, again in self._again.items() if path in self._since}
+
+    def _note_failure(self, version: Version, error: BundleError) -> None:
+        """Note why a version was not loaded, unless somebody may still be copying it."""
+        path, state = version.path, version.state
+        if not self._is_still(version):
+            self._reasons[path] = "is not loaded yet, since its folder is still changing"
+            return
+        self._refuse(error, path)
+        if isinstance(error, BundleUnreadable):
+            before = self._again.get(path)
+            pause = min(2 * before.pause, LONGEST_PAUSE_S) if before and before.state == state else FIRST_PAUSE_S
+            self._again[path] = Again(state, pause, time.monotonic() + pause)
+        else:
+            self._done[path] = state
+
+    def _is_still(self, version: Version) -> bool:
+        """Whether a folder has not changed for a while, by its own times or as it was seen."""
+        now = time.monotonic()
+        _, since = self._since.get(version.path, (version.state, now))
+        return now - since >= self._still_s or time.time() - last_change_s(version.state) >= self._still_s
+
+    def _refuse(self, error: BundleError, path: Path | None = None) -> None:
+        """Note why a folder is not served; log and count it if that is news."""
+        path = path or error.path
+        reason = self.explain(error)
+        if self._reasons.get(path) != reason:
+            self._reasons[path] = reason
+            self.refused[self._place(path)[0]] += 1
+            logger.error("refused %s", error)
+
+    def _let_go(self, found: Found) -> None:
+        """Stop serving what was removed, if a version that is still there can answer."""
+        there = {version.path for version in found.versions} | set(found.faults)
+        for name, served in self.items():
+            pinned = self._pinned.get(name)
+            on_disk = [number for number in served.predictors if self.models_dir / name / str(number) in there]
+            kept = {number: each for number, each in served.predictors.items() if number in (*on_disk, pinned)}
+            if on_disk and len(kept) < len(served.predictors) and self.models_dir / name not in there:
+                removed = ", ".join(str(number) for number in sorted(served.predictors.keys() - kept))
+                self._hold(served, kept)
+                logger.info(
+                    "let go of %s version %s, which was removed; version %s answers", name, removed, served.default
+                )
+
+    async def index(self) -> list[Entry]:
+        """Every version that is served or might be, and every folder that is none."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._look(), LOOK_S)
+        entries = {}
+        for version in self._found.versions:
+            entries[version.name, str(version.number)] = self._reasons.get(version.path, "")
+        for path in self._found.faults:
+            if path != self.models_dir:
+                entries[self._place(path)] = self._reasons[path]
+        for name, served in self.items():
+            for number in served.predictors:
+                entries.setdefault((name, str(number)), "cannot be seen on the disk; it is served from memory")
+        by_number = sorted(entries.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
+        return [self._entry(name, version, reason) for (name, version), reason in by_number]
+
+    def _entry(self, name: str, version: str, reason: str) -> Entry:
+        is_served = name in self._served and is_version(version) and int(version) in self._served[name].predictors
+        if not is_served and name in self._unloaded:
+            reason = "was unloaded"
+        return Entry(name, version, is_served, reason if is_served or reason else "is not loaded yet")
+
+    def _place(self, path: Path) -> tuple[str, str]:
+        """The names of model and version that a folder would have, in ASCII; empty for none."""
+        parts = [part.encode("ascii", "backslashreplace").decode("ascii") for part in path.parts]
+        parts = parts[len(self.models_dir.parts) :]
+        name, version = [*parts, "", ""][:2]
+        return name, version
+
+    def explain(self, error: Exception) -> str:
+        """What was wrong, in words that are fit for clients: no folder is named but those under the directory."""
+        message = str(error)
+        for directory in self._names:
+            message = message.replace(f"{directory}/", "")
+        return ABSOLUTE_PATH.sub("", message)

@@ -1,0 +1,203 @@
+"""Tries versions in a process of its own, so that one that loops, eats memory or crashes harms nobody.
+
+The process loads each version as the service would, answers its examples, and prints a line of JSON about it. It has
+limits on memory and on processor time. When it dies, the version that it had in hand is to blame. Knows nothing of
+HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from app.serving import models as registry
+from app.serving import runtime, trial_process
+from seq2seq.bundle import BundleError, BundleUnreadable
+
+MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
+"""How much memory a trial may ask for once its code is loaded. The models that ship need less than 20 MB."""
+
+BY_THE_VERSION = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""How a version ends its process. Any other end says nothing of it: the system may have been short of memory."""
+
+PROVING = 20
+"""How many times larger the limits are if each version is to be proven too."""
+
+START_S = 60.0
+"""How long the process may take to start, and to wait for its turn and for the disk."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How the service will run the versions.
+
+    runtime     what runs the networks
+    kinds       the kind of problem that a model of this name must be trained on
+    batch_size  the most requests in one run
+    prove       whether each version is to be proven anew
+    seconds     how much processor time one version may take
+    """
+
+    runtime: runtime.Runtime = "onnx"
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int = 64
+    prove: bool = False
+    seconds: float = 20.0
+
+    @property
+    def times(self) -> int:
+        """By how much the limits grow with what is to be done."""
+        return PROVING if self.prove else 1
+
+    def load(self, path: Path, *, prove: bool = False) -> registry.Model:
+        """Read a version, check it in full and warm it up. Raises `BundleError`."""
+        kind = self.kinds.get(path.parent.name)
+        loader = runtime.loader(self.runtime)
+        return registry.load_model(path, loader, kind=kind, batch_size=self.batch_size, prove=prove)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial said of a version: its seal, or the reason why it is refused, and the file at fault."""
+
+    seal: str = ""
+    path: str = ""
+    reason: str = ""
+    is_unreadable: bool = False
+    is_slow: bool = False
+
+
+NOT_TRIED = Outcome(reason="was not tried, since the service stops", is_unreadable=True)
+
+
+class Trial:
+    """Tries versions on these terms, for one caller at a time.
+
+    `first` is a process that waits already. It may be another's child, so its end says nothing of a version.
+    """
+
+    def __init__(self, terms: Terms, first: trial_process.Process | None = None):
+        self._terms = terms
+        self._first = first
+        self._process: trial_process.Process | None = None
+        self._in_turn = threading.Lock()
+        self._has_ended = threading.Event()
+
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
+        """Try versions one after another; what became of each, in order.
+
+        Each may take so many seconds of processor time, or what the terms say.
+        """
+        seconds = self._terms.times * min(self._terms.seconds, seconds or self._terms.seconds)
+        outcomes: list[Outcome] = []
+        with self._in_turn:
+            while len(outcomes) < len(paths):
+                found, death = self._run(paths[len(outcomes) :], seconds)
+                outcomes += found
+                if death is not None and len(outcomes) < len(paths):
+                    outcomes.append(death)
+        return outcomes
+
+    def end(self) -> None:
+        """Give up whatever is being tried, and try nothing more."""
+        self._has_ended.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def _run(self, paths: Sequence[Path], seconds: float) -> tuple[list[Outcome], Outcome | None]:
+        """The outcomes that a process gave, and that of the version at which it ended, if it says anything."""
+        if self._has_ended.is_set():
+            return [], NOT_TRIED
+        order = {"terms": asdict(self._terms), "seconds": seconds, "paths": [str(path) for path in paths]}
+        first, self._first = self._first, None
+        try:
+            self._process = first or trial_process.start()
+        except OSError as error:
+            return [], Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
+        with self._process as process:
+            if self._has_ended.is_set():
+                process.kill()
+            try:
+                line = f"{json.dumps(order)}\n".encode("ascii")
+                output, _ = process.communicate(line, START_S + 2 * seconds * len(paths))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, _ = process.communicate()
+        outcomes = [Outcome(**json.loads(line)) for line in output.splitlines()]
+        return outcomes, None if first else self._blamed(process.returncode, seconds)
+
+    def _blamed(self, status: int, seconds: float) -> Outcome:
+        """What a version is refused for that was being tried when the process ended."""
+        if status == -signal.SIGXCPU:
+            reason = f"takes more than {seconds:g} s of processor time to load and to answer its examples"
+            return Outcome(reason=reason, is_slow=True)
+        if self._has_ended.is_set():
+            return NOT_TRIED
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        if -status in BY_THE_VERSION:
+            return Outcome(reason=f"ends the process that tries it, by {how}")
+        return Outcome(reason=f"was not tried to the end: the process ended by {how}", is_unreadable=True)
+
+
+def main() -> int:
+    """Try what a line on stdin says. Returns the exit status."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing else can write among the answers
+    runtime.loader("onnx")  # which is needed next, as a rule
+    line = sys.stdin.readline()
+    if not line:  # nobody needs this process
+        return 0
+    order = json.loads(line)
+    terms = Terms(**order["terms"])
+    runtime.loader(terms.runtime)  # so that its code is loaded before anything is limited
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_DATA, _data_bytes() + terms.times * MOST_BYTES[terms.runtime])
+    with contextlib.suppress(OSError):  # the system is to kill this process before the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    for path in map(Path, order["paths"]):
+        _limit_seconds(order["seconds"])
+        outcome = attempt(partial(terms.load, path, prove=terms.prove))
+        answers.write(f"{json.dumps(asdict(outcome))}\n")
+        answers.flush()
+    return 0
+
+
+def attempt(load: Callable[[], registry.Model]) -> Outcome:
+    """What becomes of a version when it is loaded."""
+    try:
+        return Outcome(seal=load().manifest.seal)
+    except BundleError as error:
+        return Outcome("", str(error.path), error.fault, isinstance(error, BundleUnreadable))
+
+
+def _data_bytes() -> int:
+    """How much memory this process has asked for."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    return 0
+
+
+def _limit(what: int, most: int) -> None:
+    """Set a limit, unless the one that holds already is lower."""
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _limit_seconds(seconds: float) -> None:
+    """Have the system end this process once it has used so much more processor time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

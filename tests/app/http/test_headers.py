@@ -1,0 +1,68 @@
+"""What answers tell browsers, on every kind of answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+import fakes
+import pytest
+from client import Client
+
+from app.http import headers
+from app.main import create_app
+from app.settings import Settings
+
+ANSWER = dict(headers.ANSWER)
+PAGE = dict(headers.PAGE)
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    return Client(create_app(Settings(), fakes.models()))
+
+
+@pytest.mark.parametrize("body", [b'{"expression": "1+1"}', b"{"])
+def test_predictions_and_their_errors_are_kept_nowhere(client: Client, body: bytes) -> None:
+    answer = client.post_json("/add", body)
+    for name, value in ANSWER.items():
+        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+
+
+@pytest.mark.parametrize(
+    "path", ["/models", "/models/addition", "/models/none", "/health/live", "/openapi.json", "/no"]
+)
+def test_every_other_answer_has_them_all(client: Client, path: str) -> None:
+    answer = client.get(path)
+    for name, value in PAGE.items():
+        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+
+
+def test_page_says_what_it_may_load_and_no_more(client: Client) -> None:
+    answer = client.get("/docs")
+    (policy,) = answer.headers.get_list("content-security-policy")
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
+    scripts = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert rules["script-src"] == f"'self' 'sha256-{digests[0]}'"
+    assert len(digests) == 1
+    for address in re.findall(r'(?:src|href)="([^"]*)"', answer.text):
+        assert address.startswith("docs/assets/")
+        assert client.get(f"/{address}").status_code == 200
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_no_element_of_the_page_runs_a_script_of_its_own(client: Client) -> None:
+    page = client.get("/docs").text
+    assert not re.search(r"\son\w+=|javascript:", page.partition("<body>")[2])
+
+
+def test_assets_may_be_kept(client: Client) -> None:
+    answer = client.get("/docs/assets/swagger-ui.css")
+    assert answer.headers.get_list("cache-control") == ["private, max-age=86400"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    again = client.get("/docs/assets/swagger-ui.css", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304

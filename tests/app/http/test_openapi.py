@@ -1,0 +1,196 @@
+"""The OpenAPI document is whole: real limits, real examples, and every error that a route can give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import fakes
+import jsonschema
+import pytest
+from client import Client
+
+from app.main import create_app
+from app.operations import metrics
+from app.settings import Settings
+
+POSTS = ("/add", "/add/batch", "/reverse", "/reverse/batch")
+OF_CONNECTIONS = {"400", "408", "431"}
+GETS = ("/models", "/models/{name}", "/health/live", "/health/ready", "/metrics")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    result: dict[str, Any] = Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()
+    return result
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if "$ref" in node else [])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    assert {path for path in document["paths"] if not path.startswith("/v2")} == {*POSTS, *GETS}
+    assert document["info"]["version"] == "1.0.0"
+
+
+def test_operations_are_called_as_clients_would_call_them(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"add", "add_batch", "reverse", "list_models", "describe_model", "infer", "model_metadata"} <= set(names)
+    assert max(map(len, names)) < 20
+
+
+def test_head_is_answered_but_not_described(document: dict[str, Any]) -> None:
+    methods = {method for described in document["paths"].values() for method in described}
+    assert methods == {"get", "post"}
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    defined = {f"#/components/{kind}/{name}" for kind, named in document["components"].items() for name in named}
+    assert set(references(document)) == defined
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "statuses"),
+    [
+        *[(path, "post", {"200", "404", "413", "415", "422", "429", "500", "503", "504"}) for path in POSTS],
+        ("/models", "get", {"200", "500"}),
+        ("/models/{name}", "get", {"200", "404", "500", "503"}),
+        ("/health/live", "get", {"200", "500", "503"}),
+        ("/health/ready", "get", {"200", "500", "503"}),
+        ("/metrics", "get", {"200", "500"}),
+    ],
+)
+def test_every_answer_is_described(document: dict[str, Any], path: str, method: str, statuses: set[str]) -> None:
+    responses = document["paths"][path][method]["responses"]
+    assert set(responses) == statuses | OF_CONNECTIONS
+    for status, response in responses.items():
+        ((media_type, content),) = response["content"].items()
+        if status == "200":
+            assert media_type == (metrics.CONTENT_TYPE if path == "/metrics" else "application/json")
+        else:
+            assert media_type == "application/problem+json"
+            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "limits", "example"),
+    [
+        ("AddRequest", "expression", fakes.ADDITION.schema, "10+6"),
+        ("ReverseRequest", "sequence", fakes.REVERSAL.schema, fakes.SEQUENCE),
+    ],
+)
+def test_limits_and_examples_are_the_models(
+    document: dict[str, Any], schema: str, field: str, limits: dict[str, Any], example: object
+) -> None:
+    described = document["components"]["schemas"][schema]["properties"][field]
+    assert limits.items() <= described.items()
+    assert described["examples"] == [example]
+    batch = document["components"]["schemas"][schema.replace("Request", "BatchRequest")]["properties"][f"{field}s"]
+    assert (batch["minItems"], batch["maxItems"]) == (1, 1000)
+    assert batch["items"]["anyOf"][0] == limits
+
+
+@pytest.mark.parametrize("path", ["/add/batch", "/reverse/batch"])
+def test_batch_items_of_any_kind_are_described_as_they_are_taken(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][path]["post"]
+    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    ((field, described),) = document["components"]["schemas"][name]["properties"].items()
+    items: list[Any] = ["", None, 4.0, {"a": 1}, []]
+    jsonschema.validate(items, described)
+    answer = Client(create_app(Settings(), fakes.models())).post(path, json={field: items})
+    assert answer.status_code == 200
+    assert all("error" in result for result in answer.json()["results"])
+
+
+def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def test_every_answer_carries_an_id(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        assert {"$ref": "#/components/parameters/X-Request-ID"} in operation["parameters"]
+        for response in operation["responses"].values():
+            assert response["headers"]["X-Request-ID"] == {"$ref": "#/components/headers/X-Request-ID"}
+    described = document["components"]["headers"]["X-Request-ID"]
+    client = Client(create_app(Settings(), fakes.models()))
+    for given in ("order-66", "no id", "x" * 65):
+        answer = client.get("/models", headers={"X-Request-ID": given})
+        jsonschema.validate(answer.headers["x-request-id"], described["schema"])
+
+
+def test_every_refusal_for_load_says_when_to_come_again(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        if "429" in operation["responses"]:
+            assert operation["responses"]["429"]["headers"]["Retry-After"]["required"]
+
+
+@pytest.mark.parametrize("path", [*POSTS, "/v2/models/{name}/infer", "/v2/models/{name}/versions/{number}/infer"])
+@pytest.mark.parametrize(("given", "status"), [("5000", 200), ("-1", 400), ("1.5", 400), ("", 400), ("9" * 13, 400)])
+def test_timeout_is_described_as_it_is_taken(document: dict[str, Any], path: str, given: str, status: int) -> None:
+    operation = document["paths"][path]["post"]
+    (described,) = [each for each in operation["parameters"] if each.get("name") == "X-Timeout-Ms"]
+    if given.lstrip("-").isdigit():
+        assert jsonschema.Draft202012Validator(described["schema"]).is_valid(int(given)) == (status == 200)
+    content = operation["requestBody"]["content"]["application/json"]
+    if "examples" in content:
+        body = content["examples"]["addition"]["value"]
+    else:
+        fields = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"]
+        body = {field: each["examples"][0] for field, each in fields.items()}
+    client = Client(create_app(Settings(), fakes.models()))
+    answer = client.post(path.format(name="addition", number=1), json=body, headers={"X-Timeout-Ms": given})
+    assert answer.status_code == status
+
+
+def test_version_is_described_as_a_number(document: dict[str, Any]) -> None:
+    for path, method in [*((path, "post") for path in POSTS), ("/models/{name}", "get")]:
+        parameters = document["paths"][path][method]["parameters"]
+        (version,) = [each for each in parameters if each.get("name") == "version"]
+        assert (version["schema"]["type"], version["schema"]["pattern"]) == ("string", "^[1-9][0-9]*$")
+        assert not version["required"]
+
+
+def test_links_lead_to_operations_and_their_parameters(document: dict[str, Any]) -> None:
+    known = {operation["operationId"]: operation for operation in operations(document)}
+    links = [
+        link for operation in operations(document) for link in operation["responses"]["200"].get("links", {}).values()
+    ]
+    assert len(links) == 5
+    for link in links:
+        parameters = known[link["operationId"]]["parameters"]
+        assert set(link["parameters"]) <= {f"{each['in']}.{each['name']}" for each in parameters if "in" in each}
+
+
+@pytest.mark.parametrize(("parameters", "status"), [(None, 200), ({}, 200), ({"config": "{}"}, 400)])
+def test_what_a_load_may_say_is_described(document: dict[str, Any], parameters: object, status: int) -> None:
+    described = document["components"]["schemas"]["LoadRequest"]
+    body = {"parameters": parameters}
+    assert jsonschema.Draft202012Validator(described).is_valid(body) == (status == 200)
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_example_answer_is_what_the_example_request_gets(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][path]["post"]
+    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    fields = document["components"]["schemas"][name]["properties"]
+    request = {field: described["examples"][0] for field, described in fields.items()}
+    answer = Client(create_app(Settings(), fakes.models())).post(path, json=request)
+    assert answer.json() == operation["responses"]["200"]["content"]["application/json"]["example"]
+
+
+def test_model_without_examples_is_described_without() -> None:
+    models = {
+        name: replace(model, manifest=replace(model.manifest, golden=())) for name, model in fakes.models().items()
+    }
+    client = Client(create_app(Settings(), models))
+    assert client.get("/openapi.json").status_code == 200
+    assert client.post_json("/add", b"").json()["detail"] == 'The body is empty; send an object with "expression".'

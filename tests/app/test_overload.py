@@ -1,0 +1,103 @@
+"""More requests than the service can answer in time, through `create_app`: who is turned away, and how."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import fakes
+import httpx
+import pytest
+from client import Client
+
+from app.main import create_app
+from app.serving.models import Model
+from app.settings import Settings
+
+EXPRESSION = {"expression": "1+1"}
+
+
+def ask_at_once(settings: Settings, bodies: list[tuple[str, Any]]) -> list[httpx.Response]:
+    """The answers to requests that all come in one turn of the loop."""
+    app = create_app(settings, fakes.models())
+
+    async def play() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await asyncio.gather(*(client.post(path, json=body) for path, body in bodies))
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/add", EXPRESSION), ("/add/batch", {"expressions": ["1+1"] * 5})], ids=["single", "batch"]
+)
+def test_who_comes_while_too_many_wait_is_told_when_to_come_again(path: str, body: Any) -> None:
+    answers = ask_at_once(Settings(max_queue=3), [("/add", EXPRESSION)] * 3 + [(path, body)])
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    refused = answers[-1]
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["title"] == "Too Many Requests"
+
+
+def test_models_do_not_share_a_queue() -> None:
+    answers = ask_at_once(Settings(max_queue=1), [("/add", EXPRESSION), ("/reverse", {"sequence": fakes.SEQUENCE})])
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+TENSOR = {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}]}
+
+
+def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
+    app = create_app(Settings(max_queue=1), fakes.models())
+    app.state.repository.put(Model(fakes.addition_manifest("2"), fakes.truthful(fakes.ADDITION)))
+    asked = {
+        "/add": 429,
+        "/add?version=2": 429,
+        "/add?version=1": 200,
+        "/add?version=9": 404,
+        "/v2/models/addition/infer": 429,
+        "/v2/models/addition/versions/2/infer": 429,
+        "/v2/models/addition/versions/1/infer": 200,
+        "/v2/models/addition/versions/9/infer": 404,
+    }
+
+    async def ask(client: httpx.AsyncClient, path: str) -> int:
+        predictor = app.state.repository["addition"].pick("2")
+        waiting = asyncio.ensure_future(predictor.predict("1+1"))
+        while not predictor.depth():
+            await asyncio.sleep(0)
+        answer = await client.post(path, json=TENSOR if path.startswith("/v2") else EXPRESSION)
+        await waiting
+        return answer.status_code
+
+    async def play() -> dict[str, int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return {path: await ask(client, path) for path in asked}
+
+    assert asyncio.run(play()) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/add", EXPRESSION), ("/add/batch", {"expressions": ["1+1"] * 200})], ids=["single", "batch"]
+)
+def test_deadline_that_is_passed(path: str, body: Any) -> None:
+    answer = Client(create_app(Settings(deadline_s=1e-9), fakes.models())).post(path, json=body)
+    assert answer.status_code == 504
+    assert answer.json()["detail"].startswith("The deadline passed before the request's turn came.")
+    client = Client(create_app(Settings(), fakes.models()))
+    assert client.post(path, json=body, headers={"X-Timeout-Ms": "10000"}).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "000"])
+def test_deadline_that_nothing_can_meet_is_refused(given: str) -> None:
+    """On an idle service it would be wrong to say that it is busy."""
+    answer = Client(create_app(Settings(), fakes.models())).post(
+        "/add", json=EXPRESSION, headers={"X-Timeout-Ms": given}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == (
+        f"The header X-Timeout-Ms is {given}; send a whole number of milliseconds, at least 1."
+    )

@@ -1,0 +1,821 @@
+"""2,000 damaged bundles: each is refused with a message that names the file at fault, and none is served.
+
+Half of the damage is plain: files change, and the sums in the manifest do not. The other half is sealed: a careless
+script, or an attacker, has brought every sum up to date, so that the bundle is refused only because it contradicts
+itself or because its network errs.
+
+A seal without a secret cannot tell an owner from an attacker, so what it vouches for is damage only where it shows. A
+changed graph that still answers as it was proven to, another figure in the record of the training, a Keras file that
+this runtime does not read: such is not among the 2,000. What becomes of single bits of the graphs that are flipped and
+sealed, the last test counts, whatever comes of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app.main import KINDS
+from app.serving import models as registry
+from app.serving import runtime
+from app.serving.models import Model
+from app.settings import Settings
+from seq2seq import bundle
+from seq2seq.bundle import MANIFEST, BundleError
+from seq2seq.problems import from_spec
+
+pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
+
+MODELS = Path(__file__).parents[2] / "models"
+SERVED = ("addition", "reversal")
+PARTS = ("encoder.onnx", "decoder.onnx")
+GRAPHS = ("greedy.onnx", *PARTS)
+SEALED_FLIPS = 300
+FRESH = 5_000
+NOBODY = 65_534
+
+
+@dataclass
+class Copy:
+    """A copy of a bundle, to be damaged. Its files are hard links, so that none may be written to in place."""
+
+    path: Path
+    random: Random
+    locked: bool = False  # whether it is to be read by somebody who may not read everything
+
+    @property
+    def name(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def files(self) -> list[str]:
+        """Every file but the manifest."""
+        paths = sorted(path for path in self.path.rglob("*") if path.is_file())
+        return [path.relative_to(self.path).as_posix() for path in paths if path.name != MANIFEST]
+
+    def any_file(self) -> str:
+        return str(self.one_of(*self.files, MANIFEST))
+
+    def one_of(self, *items: Any) -> Any:
+        return self.random.choice(items)
+
+    def data(self) -> dict[str, Any]:
+        """What the manifest says."""
+        data: dict[str, Any] = json.loads(self.read(MANIFEST))
+        return data
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes | bytearray) -> None:
+        self.remove(name)
+        (self.path / name).write_bytes(content)
+
+    def remove(self, name: str) -> Path:
+        (self.path / name).unlink()
+        return self.path / name
+
+    def swap(self, one: str, other: str) -> None:
+        content = self.read(one)
+        self.write(one, self.read(other))
+        self.write(other, content)
+
+    def of_other_model(self, name: str) -> bytes:
+        (other,) = set(SERVED) - {self.name}
+        return (MODELS / other / "1" / name).read_bytes()
+
+    def say(self, data: dict[str, Any]) -> None:
+        """Let the manifest say something else, and seal that."""
+        self.remove(MANIFEST)
+        bundle.write_manifest(self.path, data)
+
+    def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
+        data = self.data()
+        change(data)
+        self.say(data)
+
+    def edit_text(self, old: str, new: str) -> None:
+        """Replace a piece of the manifest's text, one of those that there are, and seal the text."""
+        pieces = self.read(MANIFEST).rpartition(bundle.SEAL.encode())[0].decode().split(old)
+        cut = self.random.randrange(1, len(pieces))
+        self.write(MANIFEST, bundle.with_seal((old.join(pieces[:cut]) + new + old.join(pieces[cut:])).encode()))
+
+    def seal(self) -> None:
+        """Bring the sums of all files up to date."""
+        contents = {name: self.read(name) for name in self.files}
+        self.edit(
+            lambda data: data.update(
+                files={
+                    name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+                    for name, content in contents.items()
+                }
+            )
+        )
+
+
+Damage = Callable[[Copy], str | tuple[str, ...]]
+"""Does its worst, and says which file a refusal has to name: that one, or one of those."""
+
+
+# Plain ----------------------------------------------------------------------------------------------------
+
+
+def flipped_bit(copy: Copy) -> str:
+    name = copy.any_file()
+    content = bytearray(copy.read(name))
+    content[copy.random.randrange(len(content))] ^= 1 << copy.random.randrange(8)
+    copy.write(name, content)
+    return name
+
+
+def overwritten(copy: Copy) -> str:
+    name = copy.any_file()
+    content = bytearray(copy.read(name))
+    length = copy.random.randint(4, 1_000)
+    start = copy.random.randrange(len(content) - length)
+    noise = copy.random.randbytes(length)
+    content[start : start + length] = noise if copy.random.random() < 0.5 else bytes(255 - each for each in noise)
+    copy.write(name, content)
+    return name
+
+
+def truncated(copy: Copy) -> str:
+    name = copy.any_file()
+    content = copy.read(name)
+    copy.write(name, content[: copy.one_of(0, len(content) - 1, copy.random.randrange(len(content)))])
+    return name
+
+
+def grown(copy: Copy) -> str:
+    name = copy.any_file()
+    copy.write(name, copy.read(name) + copy.random.randbytes(copy.random.randint(1, 1_000)))
+    return name
+
+
+def missing(copy: Copy) -> str:
+    name = copy.any_file()
+    copy.remove(name)
+    return name
+
+
+def swapped(copy: Copy) -> tuple[str, ...]:
+    names = copy.random.sample([*copy.files, MANIFEST], 2)
+    copy.swap(*names)
+    return (MANIFEST,) if MANIFEST in names else tuple(names)
+
+
+def of_the_other_model(copy: Copy) -> str:
+    name = copy.any_file()
+    copy.write(name, copy.of_other_model(name))
+    return name
+
+
+def edited_manifest(copy: Copy) -> str:
+    """One value anywhere in it, the record of the training included, without a new seal."""
+    data = copy.data()
+    holder, key = copy.one_of(*places(data))
+    values: list[object] = [0, 1, 2.5, True, "", "x", None, []]
+    holder[key] = copy.one_of(*(value for value in values if value != holder[key]))
+    copy.write(MANIFEST, (json.dumps(data, indent=2) + "\n").encode())
+    return MANIFEST
+
+
+def no_manifest_at_all(copy: Copy) -> str:
+    content = copy.read(MANIFEST)
+    middle = copy.random.randrange(len(content))
+    copy.write(
+        MANIFEST,
+        copy.one_of(
+            *(b"", b"\n", b"{}", b"[]", b"null", b"1", b'"manifest"', b"manifest", b"\0" * len(content)),
+            copy.random.randbytes(len(content)),
+            content.decode().encode("utf-16"),
+            b"\xef\xbb\xbf" + content,
+            content[:middle] + copy.one_of(b"\xff", b"\0", "é".encode(), b"{") + content[middle:],
+            content + content,
+            content + b" " * bundle.MOST_MANIFEST_BYTES,
+            b"[" * 1_000_000,
+            b'{"a":' * 100_000,
+            content.rpartition(bundle.SEAL.encode())[0] + b"\n}\n",
+        ),
+    )
+    return MANIFEST
+
+
+def no_plain_file(copy: Copy) -> str:
+    name = copy.any_file()
+    outside = copy.path.parent.parent / "outside"
+    outside.write_bytes(copy.read(name))
+    path = copy.remove(name)
+    kind = copy.one_of("folder", "pipe", "link out of the bundle", "link to nothing", "loop", "unreadable")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "unreadable":
+        shutil.copy(outside, path)
+        path.chmod(0)
+        copy.locked = True
+    else:
+        path.symlink_to({"link out of the bundle": outside, "link to nothing": Path("nothing"), "loop": path}[kind])
+    return name
+
+
+def linked_folder(copy: Copy) -> str:
+    """With all that it holds as it was."""
+    outside = copy.path.parent.parent / "outside"
+    (copy.path / "report").rename(outside)
+    (copy.path / "report").symlink_to(outside)
+    return "report"
+
+
+# Sealed: the manifest -------------------------------------------------------------------------------------
+
+PATHS = ("../x", "../../addition/1", "a/b", "/etc/passwd", "", ".", "..", "~", "a\\b", "..\\x", "a\0b", "a\nb", "C:\\x")
+
+
+def names_that_lead_elsewhere(copy: Copy) -> str:
+    key = copy.one_of("name", "version")
+    copy.edit(lambda data: data.update({key: copy.one_of(*PATHS, "%2e%2e", "x" * 5_000, "\u017f", "1\u200b")}))
+    return MANIFEST
+
+
+def files_that_lie_elsewhere(copy: Copy) -> str:
+    """Listed beside the others, or in the place of one of them."""
+    path = copy.one_of(*PATHS, "./greedy.onnx", "report/../greedy.onnx", "report//card.md", "report/", "x" * 5_000)
+
+    def change(data: dict[str, Any]) -> None:
+        files = data["files"]
+        name = copy.one_of(*files)
+        files[path] = files[name] if copy.random.random() < 0.5 else files.pop(name)
+
+    copy.edit(change)
+    return MANIFEST
+
+
+def other_sums(copy: Copy) -> tuple[str, ...]:
+    """The file that no longer has the sum may be named instead of the manifest."""
+    data = copy.data()
+    name = copy.one_of(*data["files"])
+    entry = data["files"][name]
+    digest = copy.one_of("", "0" * 64, entry["sha256"].upper(), entry["sha256"][:-1], entry["sha256"] + "0", "é" * 64)
+    size = copy.one_of(0, -1, entry["size"] + 1, entry["size"] - 1, 2**31, 2**63, 10**1_000)
+    entry.update(copy.one_of({"sha256": digest}, {"size": size}))
+    copy.say(data)
+    return MANIFEST, name
+
+
+def other_vocabularies(copy: Copy) -> str:
+    """Permuted, cut, mixed: in any case not those that the network was trained on."""
+    data = copy.data()
+    vocabulary = data["vocabularies"][copy.one_of("source", "target")]
+    symbols = vocabulary["symbols"]
+    one, other = copy.random.sample(range(len(symbols)), 2)
+    how = copy.one_of("shuffled", "two swapped", "reversed", "dropped", "added", "twice", "of another type", "padding")
+    if how == "shuffled":
+        copy.random.shuffle(symbols)
+    elif how == "two swapped":
+        symbols[one], symbols[other] = symbols[other], symbols[one]
+    elif how == "reversed":
+        symbols.reverse()
+    elif how == "dropped":
+        del symbols[one]
+    elif how == "added":
+        symbols.append(copy.one_of("*", "é", 51, 1.5, None))
+    elif how == "twice":
+        symbols[one] = symbols[other]
+    elif how == "of another type":
+        symbols[one] = float(symbols[one]) if isinstance(symbols[one], int) else ord(symbols[one])
+    else:
+        vocabulary["padding"] = symbols[0] if vocabulary["padding"] != symbols[0] else symbols[1]
+    copy.say(data)
+    return MANIFEST
+
+
+def other_lengths(copy: Copy) -> str:
+    side = copy.one_of("source", "target")
+    copy.edit(
+        lambda data: data["lengths"].update(
+            {side: copy.one_of(0, -1, 1, data["lengths"][side] + 1, 10**9, float(data["lengths"][side]), "3", None)}
+        )
+    )
+    return MANIFEST
+
+
+PROBLEMS = {
+    "addition": [
+        *({"min_terms": 1}, {"max_terms": 4}, {"min_terms": 1, "max_terms": 1}, {"max_terms": 2}, {"min_terms": 3}),
+        *({"largest": 98}, {"largest": 100}, {"largest": 9}, {"largest": 999}, {"smallest": 1}, {"smallest": 99}),
+        *(
+            {"padding": "left"},
+            {"padding": "right"},
+            {"kind": "reversal"},
+            {"kind": "division"},
+            {"kind": ["addition"]},
+        ),
+        *({"max_terms": 10**9}, {"min_terms": 10**9, "max_terms": 10**9}, {"largest": 10**18}, {"largest": 10**4_000}),
+        *({"largest": 99.0}, {"min_terms": True}, {"smallest": -1}, {"padding": None}, {"min_terms": "2"}, {"more": 1}),
+    ],
+    "reversal": [
+        *({"take": 2}, {"take": 4}, {"take": 6}, {"take": 0}, {"shortest": 5}, {"shortest": 3}, {"longest": 7}),
+        *({"cardinality": 49}, {"cardinality": 51}, {"cardinality": 9}, {"cardinality": 0}, {"cardinality": 5_000}),
+        *({"kind": "addition"}, {"kind": "reverse"}, {"kind": {}}, {"longest": 5}, {"shortest": 7, "longest": 7}),
+        *({"cardinality": 10**9}, {"cardinality": 10**18}, {"longest": 10**9}, {"cardinality": 10**4_000}),
+        *({"take": 3.0}, {"take": True}, {"shortest": -6}, {"longest": None}, {"cardinality": "50"}, {"more": 1}),
+    ],
+}
+
+
+def another_problem(copy: Copy) -> tuple[str, ...]:
+    """With the vocabularies and lengths of that problem, where there is such a problem and it is not too large."""
+    data = copy.data()
+    data["problem"] |= copy.one_of(*PROBLEMS[copy.name])
+    try:
+        derived = bundle._derived(from_spec(data["problem"]))
+    except ValueError:
+        derived = {}
+    copy.say(data | derived)
+    return MANIFEST, *GRAPHS
+
+
+def another_network(copy: Copy) -> tuple[str, ...]:
+    """Other units in the encoder come with their number of parameters, so that only the graphs tell."""
+    data = copy.data()
+    network = data["network"]
+    units = network["encoder_units"]
+    how = copy.one_of("family", "parameters", "encoder", "sides", "units")
+    if how == "family":
+        network["family"] = copy.one_of(
+            *{"repeat_vector", "autoregressive", "transformer", "", None} - {network["family"]}
+        )
+    elif how == "parameters":
+        network["parameters"] += copy.one_of(-1, 1, 10**6, -(10**6), 0.5)
+    elif how == "units":
+        network[copy.one_of("encoder_units", "decoder_units")] = copy.one_of(
+            [], [0], [-1], [True], ["24"], [24.0], 24, None
+        )
+    else:
+        network["encoder_units"] = copy.one_of([units[0] + 1], [1], [units[0], units[0]], [10**9], [10**1_000])
+        if how == "sides":
+            network["decoder_units"] = network["encoder_units"]
+        problem = bundle.read_manifest(MODELS / copy.name / "1").problem
+        network["parameters"] = bundle.count_parameters(
+            problem, network["family"], network["encoder_units"], network["decoder_units"]
+        )
+    copy.say(data)
+    return MANIFEST, *PARTS
+
+
+def other_golden_examples(copy: Copy) -> str:
+    data = copy.data()
+    golden = data["golden"]
+    example = copy.one_of(*golden)
+    text = isinstance(example["decoded"], str)
+    another = "1" + example["decoded"][1:] + "7" if text else [*example["decoded"][1:], 50]
+    confidence = example["confidence"]
+    how = copy.one_of("decoded", "decoded", "confidence", "confidence", "request", "keys", "golden", "emptied")
+    if how == "decoded":
+        example["decoded"] = copy.one_of(
+            another, None, "", [], [[]], 16, 1.5, True, [float(each) for each in range(3)], {}
+        )
+    elif how == "confidence":
+        example["confidence"] = copy.one_of(
+            2.0, -1.0, 0.0, confidence - 0.01, 1.001, 1e300, 1, "1.0", None, True, [1.0]
+        )
+    elif how == "request":
+        example["request"] = copy.one_of(
+            None, 16, "", "1-1", "100+1", [], [1] * 5, [0] * 6, [51] * 6, [1.0] * 6, {}, "9" * 9
+        )
+    elif how == "keys":
+        copy.one_of(lambda: example.pop(copy.one_of(*example)), lambda: example.update(more=1))()
+    elif how == "golden":
+        golden[copy.random.randrange(len(golden))] = copy.one_of(None, [], {}, "10+6", 1, [example])
+    else:
+        data["golden"] = copy.one_of([], {}, None, "", [[]], golden[0])
+    copy.say(data)
+    return MANIFEST
+
+
+def a_proof_with_faults(copy: Copy) -> str:
+    """The network was not exact, not asked everything, or the figures cannot be."""
+    data = copy.data()
+    evaluation = data["evaluation"]
+    domain = evaluation["domain"]
+    changes: list[dict[str, Any]] = [
+        *({"wrong": 1}, {"wrong": domain}, {"wrong": -1}, {"wrong": True}, {"wrong": 0.0}, {"wrong": None}),
+        *({"wrong": 1, "held_out_wrong": 1}, {"held_out_wrong": 1}, {"held_out": -1}, {"held_out": domain + 1}),
+        *({"domain": 0}, {"domain": -domain}, {"domain": 1_000}, {"domain": domain - 1}, {"domain": float(domain)}),
+        *({"by_bounds": -1}, {"by_bounds": 1_000}, {"by_enumeration": 1}, {"tried": 1}, {"tried": -1}),
+        *({"least_margin": -0.5}, {"least_margin": 0.0}, {"least_margin": 1}, {"least_margin": 1e9}),
+        *({"weakest": None}, {"weakest": []}, {"weakest": "1-1"}, {"weakest_margin": 0.0}),
+        *({"largest_difference": -1.0}, {"largest_difference": 10.0}, {"largest_difference": 0}),
+        *({"batch_sizes": []}, {"batch_sizes": [0]}, {"graph": "0" * 64}, {"runtime": "x"}, {"sentence": "Exact."}),
+    ]
+    evaluation |= copy.one_of(*changes)
+    copy.say(data)
+    return MANIFEST
+
+
+def runtimes_that_differ(copy: Copy) -> str:
+    data = copy.data()
+    agreement = data["agreement"]
+    each = agreement[copy.one_of(*agreement)]
+    compared = each["compared"]
+    each |= copy.one_of(
+        *(
+            {"agreed": compared - 1},
+            {"agreed": 0},
+            {"agreed": compared + 1},
+            {"agreed": -1},
+            {"agreed": float(compared)},
+        ),
+        *({"compared": compared - 1}, {"compared": compared + 1}, {"compared": None}, {"compared": str(compared)}),
+        *({"largest_difference": -1.0}, {"largest_difference": 2.0}, {"largest_difference": 0}),
+        {"largest_difference": None},
+    )
+    copy.say(data)
+    return MANIFEST
+
+
+def value_of_another_type(copy: Copy) -> str:
+    """Any value outside of the record of the training, which nothing reads."""
+    data = copy.data()
+    record = data.pop("training")
+    del data["seal"]
+    found = [*places(data)]
+    data["training"] = record
+    holder, key = copy.one_of(*found, (data, "training"))
+    values = (True, 7, 7.5, "seven", [7], {"seven": 7}, None)
+    holder[key] = copy.one_of(*(value for value in values if type(value) is not type(holder[key])))
+    copy.say(data)
+    return MANIFEST
+
+
+def key_left_out(copy: Copy) -> str:
+    data = copy.data()
+    del data["seal"]
+    objects = [data, data["problem"], data["vocabularies"], data["lengths"], data["network"], data["evaluation"]]
+    objects += [data["vocabularies"]["source"], data["agreement"], *data["agreement"].values(), *data["golden"]]
+    objects += [data["files"]["greedy.onnx"]]
+    places = [(holder, key) for holder in objects for key in holder]
+    holder, key = copy.one_of(*places, *((data["files"], name) for name in bundle.GRAPHS))
+    del holder[key]
+    copy.say(data)
+    return MANIFEST
+
+
+def key_that_nobody_knows(copy: Copy) -> str:
+    data = copy.data()
+    holder = copy.one_of(
+        *(data, data["problem"], data["vocabularies"], data["lengths"], data["network"], data["evaluation"]),
+        *(data["agreement"], data["agreement"]["keras"], data["golden"][0], data["files"]["greedy.onnx"]),
+    )
+    holder[copy.one_of("more", "", "Format", "__class__", "self", "x" * 5_000, "é")] = copy.one_of(1, None, {}, "x")
+    copy.say(data)
+    return MANIFEST
+
+
+def json_of_its_own(copy: Copy) -> str:
+    """What Python's parser lets pass, or what passes but cannot be served."""
+    old, new = copy.one_of(
+        ('"confidence": ', copy.one_of('"confidence": NaN, "x": ', '"confidence": Infinity, "x": ')),
+        ('"least_margin": ', '"least_margin": -Infinity, "x": '),
+        ('"seconds": ', copy.one_of('"seconds": NaN, "x": ', '"seconds": 1e999, "x": ', '"seconds": -1E+999, "x": ')),
+        ('"seconds": ', '"seconds": 1' + "0" * 5_000 + ', "x": '),
+        *(
+            (f'"{key}": ', f'"{key}": 0, "{key}": ')
+            for key in ("name", "size", "seconds", "request", "encoder_units", "golden")
+        ),
+        ('"name": "', copy.one_of('"name": "\\ud800', '"name": "\\udc00\\ud800', '"name": "\\x')),
+        ('"seconds": ', '"seconds": ' + "[" * 500 + "]" * 500 + ', "x": '),
+        ('"seconds": ', '"seconds": ' + "[" * 20 + "]" * 20 + ', "x": '),
+        ('"seconds": ', '"seconds": ' + '{"x":' * 900 + "0" + "}" * 900 + ', "x": '),
+        ('"seconds": ', '"seconds": "' + "x" * bundle.MOST_MANIFEST_BYTES + '", "x": '),
+        ('"seconds": ', '"seconds": // none\n'),
+        ('"seconds": ', "'seconds': "),
+        ('": ', '": é'),
+    )
+    copy.edit_text(old, new)
+    return MANIFEST
+
+
+# Sealed: the graphs ---------------------------------------------------------------------------------------
+
+
+def swapped_graphs(copy: Copy) -> tuple[str, ...]:
+    names = (copy.one_of(*GRAPHS), copy.one_of(*bundle.GRAPHS))
+    while names[0] == names[1]:
+        names = (copy.one_of(*GRAPHS), copy.one_of(*bundle.GRAPHS))
+    copy.swap(*names)
+    copy.seal()
+    return names
+
+
+def graphs_of_the_other_model(copy: Copy) -> tuple[str, ...]:
+    names: tuple[str, ...] = copy.one_of(*((name,) for name in GRAPHS), PARTS, GRAPHS)
+    for name in names:
+        copy.write(name, copy.of_other_model(name))
+    copy.seal()
+    return names
+
+
+def no_graph_at_all(copy: Copy) -> str:
+    name: str = copy.one_of(*GRAPHS)
+    content = copy.read(name)
+    half = len(content) // 2
+    copy.write(
+        name,
+        copy.one_of(
+            *(
+                b"",
+                b"\0",
+                b"\0" * len(content),
+                b"onnx",
+                content[1:],
+                content[::-1],
+                copy.random.randbytes(len(content)),
+            ),
+            *(content[: copy.random.randrange(1, len(content))], content[half:] + content[:half]),
+        ),
+    )
+    copy.seal()
+    return name
+
+
+def noise_in_a_graph(copy: Copy) -> str:
+    """A thousand bytes of it, somewhere."""
+    name: str = copy.one_of(*GRAPHS)
+    content = bytearray(copy.read(name))
+    start = copy.random.randrange(len(content) - 1_000)
+    content[start : start + 1_000] = copy.random.randbytes(1_000)
+    copy.write(name, content)
+    copy.seal()
+    return name
+
+
+def other_weights(copy: Copy) -> str:
+    """One graph's weights differ from those of the others: no numbers, or nothing like those that were trained."""
+    name: str = copy.one_of(*GRAPHS)
+    model = onnx.load_from_string(copy.read(name))
+    weights = [each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) > 1]
+    tensor = copy.one_of(*weights)
+    values = numpy_helper.to_array(tensor)
+    one_less = values.copy()
+    one_less.flat[copy.random.randrange(values.size)] = copy.one_of(np.nan, np.inf, -np.inf)
+    noise = np.random.default_rng(copy.random.randrange(1_000)).normal(size=values.shape)
+    changed = copy.one_of(one_less, values * 0, -values, values / 2, np.roll(values, 1, axis=-1), values + noise)
+    if np.array_equal(changed, values):  # those that are all zeros
+        changed = values + noise
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(changed, dtype=np.float32), tensor.name))
+    copy.write(name, model.SerializeToString())
+    copy.seal()
+    return name
+
+
+def another_interface(copy: Copy) -> str:
+    """Other names, types or shapes than the problem and the network need, or weights that lie elsewhere."""
+    name: str = copy.one_of(*GRAPHS)
+    model = onnx.load_from_string(copy.read(name))
+    graph = model.graph
+    value = copy.one_of(*graph.input, *graph.output)
+    shape = value.type.tensor_type.shape
+    how = copy.one_of("renamed", "one more", "declared type", "other type", "fixed batch", "length", "rank", "outside")
+    if how == "renamed":
+        rename(graph, value.name, "renamed")
+        value.name = "renamed"
+    elif how == "one more":
+        graph.output.append(helper.make_tensor_value_info("more", TensorProto.INT32, None))
+        graph.node.append(helper.make_node("Identity", [graph.input[0].name], ["more"]))
+    elif how == "declared type":
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    elif how == "other type":
+        output = graph.output[-1]
+        rename(graph, output.name, "inner")
+        graph.node.append(helper.make_node("Cast", ["inner"], [output.name], to=TensorProto.DOUBLE))
+        output.type.tensor_type.elem_type = TensorProto.DOUBLE
+    elif how == "fixed batch":
+        next(size for size in shape.dim if size.dim_param).dim_value = copy.one_of(1, 8)
+    elif how == "length":
+        shape.dim[-1 if name in PARTS else 0].dim_value += 1
+    elif how == "rank":
+        shape.dim.add().dim_value = 1
+    else:
+        put_weights_outside(copy, graph)
+    copy.write(name, model.SerializeToString())
+    copy.seal()
+    if how == "outside":  # where the seal, had it been made of all files, would not have vouched for them
+        copy.edit(lambda data: data["files"].pop("weights", None))
+    return name
+
+
+def rename(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        node.input[:] = [new if each == old else each for each in node.input]
+        node.output[:] = [new if each == old else each for each in node.output]
+
+
+def put_weights_outside(copy: Copy, graph: Any) -> None:
+    """Into a file beside the graph, which ONNX has a way to do."""
+    tensor = max(graph.initializer, key=lambda each: len(each.raw_data))
+    (copy.path / "weights").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", copy.one_of("weights", str(copy.path / "weights"), "../1/weights")
+
+
+def places(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value in what a manifest says, as what holds it and by which key, without the seal."""
+    for key in list(data) if isinstance(data, dict) else range(len(data)):
+        if key != "seal":
+            yield data, key
+            if isinstance(data[key], dict | list):
+                yield from places(data[key])
+
+
+KINDS_OF_DAMAGE: list[tuple[Damage, int]] = [
+    (flipped_bit, 300),
+    (overwritten, 80),
+    (truncated, 100),
+    (grown, 60),
+    (missing, 60),
+    (swapped, 80),
+    (of_the_other_model, 60),
+    (edited_manifest, 100),
+    (no_manifest_at_all, 60),
+    (no_plain_file, 80),
+    (linked_folder, 10),
+    (names_that_lead_elsewhere, 60),
+    (files_that_lie_elsewhere, 60),
+    (other_sums, 40),
+    (other_vocabularies, 80),
+    (other_lengths, 40),
+    (another_problem, 100),
+    (another_network, 60),
+    (other_golden_examples, 100),
+    (a_proof_with_faults, 60),
+    (runtimes_that_differ, 40),
+    (value_of_another_type, 60),
+    (key_left_out, 40),
+    (key_that_nobody_knows, 30),
+    (json_of_its_own, 40),
+    (swapped_graphs, 30),
+    (graphs_of_the_other_model, 20),
+    (no_graph_at_all, 20),
+    (noise_in_a_graph, 30),
+    (other_weights, 60),
+    (another_interface, 40),
+]
+
+
+# ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workshop() -> Iterator[Path]:
+    """A folder that anybody may look into, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def copied(workshop: Path, name: str, seed: int) -> Iterator[Copy]:
+    original = workshop / "original" / name / "1"
+    if not original.exists():
+        shutil.copytree(MODELS / name / "1", original)
+    folder = workshop / "copy"
+    shutil.copytree(original, folder / name / "1", copy_function=os.link)
+    try:
+        yield Copy(folder / name / "1", Random(seed))
+    finally:
+        shutil.rmtree(folder)
+
+
+def state(directory: Path) -> dict[Path, tuple[int, bytes]]:
+    """All that a folder holds: types, modes and contents."""
+    return {
+        path.relative_to(directory): (
+            path.lstat().st_mode,
+            path.read_bytes() if path.is_file() and not path.is_symlink() else b"",
+        )
+        for path in directory.rglob("*")
+    }
+
+
+@contextmanager
+def nobody(wanted: bool) -> Iterator[None]:
+    """As one who may read only what all may: root may read everything."""
+    root = wanted and os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def load(copy: Copy) -> Model:
+    """As the service does it."""
+    with nobody(copy.locked):
+        return registry.load_model(
+            copy.path, runtime.loader("onnx"), kind=KINDS[copy.name], batch_size=Settings().max_batch_size
+        )
+
+
+def complaint(copy: Copy, names: tuple[str, ...]) -> str | None:
+    """What is wrong with how a copy is received, if anything is."""
+    try:
+        load(copy)
+    except BundleError as error:
+        message = str(error)
+        if not message.startswith(str(copy.path)):
+            return f"names no path of the bundle: {message}"
+        if not any(name in message.removeprefix(str(copy.path)) for name in names):
+            return f"names none of {names}: {message}"
+        return f"takes {len(message)} characters: {message:.200}" if len(message) > 1_000 or "\n" in message else None
+    except Exception as error:
+        return f"is refused by {type(error).__name__}: {error}"
+    return "is served"
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_copy_is_served_until_it_is_damaged(workshop: Path, name: str) -> None:
+    """What is refused below is refused for its damage, not for having been copied or sealed."""
+    with copied(workshop, name, 0) as copy:
+        before = state(copy.path)
+        load(copy)
+        copy.seal()
+        copy.edit_text('"name"', '"name"')
+        assert state(copy.path) == before
+        copy.locked = True
+        load(copy)
+        (copy.path / "unlisted").write_bytes(b"what nobody reads")
+        copy.edit(lambda data: data["training"].update(seconds=1.0))
+        load(copy)
+
+
+def test_2_000_damaged_bundles(workshop: Path, say: Callable[[str], None]) -> None:
+    assert sum(count for _, count in KINDS_OF_DAMAGE) == 2_000
+    originals = {name: state(MODELS / name / "1") for name in SERVED}
+    refused: Counter[str] = Counter()
+    complaints: list[str] = []
+    for damage, count in KINDS_OF_DAMAGE:
+        for seed in range(count):
+            name = SERVED[seed % len(SERVED)]
+            with copied(workshop, name, seed) as copy:
+                named = damage(copy)
+                where = f"{damage.__name__} of {name} by seed {seed}"
+                assert state(copy.path) != originals[name], f"{where} changes nothing"
+                if wrong := complaint(copy, (named,) if isinstance(named, str) else named):
+                    complaints.append(f"{where} {wrong}")
+                else:
+                    refused[damage.__name__.replace("_", " ")] += 1
+    say(
+        f"{refused.total()} of 2000 damaged bundles refused by name: "
+        + ", ".join(f"{n} {k}" for k, n in refused.items())
+    )
+    assert not complaints, "\n".join([f"{len(complaints)} complaints", *complaints[:40]])
+
+
+def test_flipped_bits_that_a_seal_vouches_for(workshop: Path, say: Callable[[str], None]) -> None:
+    """Nothing but a refusal or a network that passes all checks; how exact such a network still is, is only counted."""
+    outcomes: Counter[str] = Counter()
+    for seed in range(SEALED_FLIPS):
+        name = SERVED[seed % len(SERVED)]
+        with copied(workshop, name, seed) as copy:
+            graph = copy.one_of(*GRAPHS)
+            content = bytearray(copy.read(graph))
+            content[copy.random.randrange(len(content))] ^= 1 << copy.random.randrange(8)
+            copy.write(graph, content)
+            copy.seal()
+            wrong = complaint(copy, GRAPHS)
+            assert wrong in (None, "is served"), f"bit flipped in {graph} of {name} by seed {seed}: {wrong}"
+            if wrong is None:
+                outcomes["refused"] += 1
+            else:
+                model = load(copy)
+                sources = model.problem.sample_sources(np.random.default_rng(seed), FRESH)
+                exact = (model.network.greedy(sources).ids == model.problem.answer(sources)).all()
+                outcomes["served and exact" if exact else "served and not exact"] += 1
+    say(
+        f"{SEALED_FLIPS} bits of graphs flipped and sealed: {outcomes['refused']} refused,"
+        f" {outcomes['served and exact']} served and exact on {FRESH} fresh requests,"
+        f" {outcomes['served and not exact']} served and not"
+    )
+    assert outcomes["refused"] > 0

@@ -56,11 +56,11 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "handlers": {
             "messages": {
                 **handler,
-                "stream": "ext://app.streams.stderr",
+                "stream": "ext://app.operations.streams.stderr",
                 "formatter": "line",
                 "filters": ["printable"],
             },
-            "requests": {**handler, "stream": "ext://app.streams.stdout"},
+            "requests": {**handler, "stream": "ext://app.operations.streams.stdout"},
         },
         "root": {"handlers": ["messages"], "level": "WARNING"},
         "loggers": {

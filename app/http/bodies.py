@@ -37,23 +37,25 @@ class Bodies:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
-        unfinished = bytearray()
+        pieces: list[bytes] = []  # a bytearray that grows, one of 200 at a time, left 12 MiB of holes in the heap
+        size = 0
         try:
             while (message := await receive()).get("more_body", False):
-                before = len(unfinished)
-                unfinished += message.pop("body", b"")  # else the message would keep it until the next one comes
-                self.held += len(unfinished) - before
-                if len(unfinished) > limit:
+                piece = message.pop("body", b"")  # else the message would keep it until the next one comes
+                pieces.append(piece)
+                size += len(piece)
+                self.held += len(piece)
+                if size > limit:
                     raise _too_large(limit)
                 if self.held > self.most:
                     raise _no_room(self.most)
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             body: bytes = message.get("body", b"")
-            if unfinished:
-                body = bytes(unfinished) + body
+            if pieces:
+                body = b"".join([*pieces, body])
         finally:
-            self.held -= len(unfinished)
+            self.held -= size
         if len(body) > limit:
             raise _too_large(limit)
         if b"content-encoding" in headers:

@@ -49,7 +49,7 @@ def test_commands_of_make_exist(page: Path) -> None:
 
 
 def test_metrics_exist() -> None:
-    code = (ROOT / "app" / "metrics.py").read_text(encoding="utf-8")
+    code = (ROOT / "app" / "operations" / "metrics.py").read_text(encoding="utf-8")
     named = {name.removesuffix("_total") for name in re.findall(r"`(service_\w+)`", OPERATE)}
     assert named
     assert {name for name in named if f'"{name}"' not in code} == set()

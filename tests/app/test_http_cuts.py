@@ -168,7 +168,9 @@ def connections(ways: Iterable[Sequence[bytes]]) -> list[tuple[list[tuple[str, s
     """What became of a stream that came in pieces, for each way to cut it."""
 
     async def main() -> None:
-        config = uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_config=None, ws="none")
+        config = uvicorn.Config(
+            application, http=HttpProtocol, lifespan="off", log_config=None, access_log=False, ws="none"
+        )
         config.load()
         state = uvicorn.Server(config).server_state
         for pieces in ways:

@@ -60,8 +60,8 @@ import fakes
 from app.main import create_app
 from app.settings import Settings
 create_app(Settings(), fakes.models())
-import app.__main__, app.command, app.runtime
-app.runtime.loader("onnx")
+import app.__main__, app.command, app.serving.runtime
+app.serving.runtime.loader("onnx")
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tensorflow", "training", "matplotlib"}))
 """
     result = python("-c", program)

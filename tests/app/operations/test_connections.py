@@ -63,7 +63,7 @@ def converse(
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(served, http=protocol, lifespan="off", log_level="critical", ws="none")
+            config = uvicorn.Config(served, http=protocol, log_config=None, access_log=False, ws="none")
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -160,7 +160,9 @@ def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() ->
     """Each piece but the first begins within a head, and ends within another."""
 
     async def play() -> None:
-        config = uvicorn.Config(application, http=HttpProtocol, lifespan="off", log_level="critical", ws="none")
+        config = uvicorn.Config(
+            application, http=HttpProtocol, lifespan="off", log_config=None, access_log=False, ws="none"
+        )
         config.load()
         protocol = HttpProtocol(config, uvicorn.Server(config).server_state, {})
         recorder = Recorder()

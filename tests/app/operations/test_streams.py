@@ -125,10 +125,8 @@ def test_thread_takes_no_signals(pipe: tuple[int, int]) -> None:
 
 def program(code: str) -> subprocess.CompletedProcess[str]:
     """A process that prints by these streams."""
-    setup = (
-        "import sys, os; from app import logs, streams; from app.settings import Settings; logs.configure(Settings())"
-    )
-    command = [sys.executable, "-W", "error", "-c", f"{setup}\n{code}"]
+    setup = "import sys, os; from app.operations import logs, streams; from app.settings import Settings"
+    command = [sys.executable, "-W", "error", "-c", f"{setup}\nlogs.configure(Settings())\n{code}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

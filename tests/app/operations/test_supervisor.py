@@ -160,7 +160,7 @@ def test_pauses_have_a_limit() -> None:
 
 
 def test_worker_that_was_steady_is_replaced_at_once(run: Run) -> None:
-    program = run("import app.supervisor\napp.supervisor.STEADY_S = 0.0\nwork = serve")
+    program = run("import app.operations.supervisor\napp.operations.supervisor.STEADY_S = 0.0\nwork = serve")
     first = program.started()
     program.line()
     os.kill(first, signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_no_worker_starts_once_it_stops(run: Run) -> None:
     program = run(
         """
         import app.operations.supervisor
-        app.supervisor.pause_after = lambda failures: 0
+        app.operations.supervisor.pause_after = lambda failures: 0
         def work(place):
             if place.number:
                 raise CannotStart("no models")

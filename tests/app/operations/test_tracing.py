@@ -282,7 +282,7 @@ def test_service_is_named(monkeypatch: pytest.MonkeyPatch, environ: dict[str, st
         monkeypatch.delenv(variable)
     for variable, value in environ.items():
         monkeypatch.setenv(variable, value)
-    code = "from app.tracing import Tracing; Tracing.from_environment()"
+    code = "from app.operations.tracing import Tracing; Tracing.from_environment()"
     code += "; from opentelemetry.sdk.resources import Resource; print(Resource.create().attributes['service.name'])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == name

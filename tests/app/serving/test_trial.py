@@ -43,7 +43,7 @@ def test_version_that_ends_its_process_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, reason: str, is_unreadable: bool
 ) -> None:
     """As a runtime does that a graph brings to its knees, or a system that is short of memory."""
-    program = f"import app.registry, os; app.registry.load_model = lambda *_, **__: {end}"
+    program = f"import app.serving.models, os; app.serving.models.load_model = lambda *_, **__: {end}"
     (tmp_path / "sitecustomize.py").write_text(program)
     monkeypatch.setattr("app.serving.trial_process.ROOT", f"{tmp_path}:{service.ROOT}")
     assert Trial(Terms())([tmp_path]) == [Outcome(reason=reason, is_unreadable=is_unreadable)]

@@ -63,7 +63,7 @@ def converse(
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(served, http=protocol, log_config=None, access_log=False, ws="none")
+            config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none")
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:

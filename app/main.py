@@ -22,7 +22,7 @@ from app.inference_protocol import routes as inference_routes
 from app.keys import KeyFile
 from app.operations.lifecycle import Lifecycle, Phase
 from app.operations.logs import AccessLog
-from app.operations.metrics import Family, collect
+from app.operations.metrics import Samples, collect
 from app.operations.shared_metrics import Board, Workers
 from app.serving import runtime
 from app.serving.counters import Traffic
@@ -78,7 +78,7 @@ def create_app(
     log = AccessLog(as_json=settings.log_format == "json") if settings.access_log else None
     traffic = Traffic(log.note if log else None)
 
-    def measures() -> list[Family]:
+    def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
     workers = Workers(measures, board, place)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -223,16 +223,21 @@ def _distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def load() -> Settings:
-    """Settings from the environment. Raises `WrongSetting`, also for a name that looks like a misspelt setting."""
+def load(given: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment, overridden by those given; an empty one is the default.
+
+    Raises `WrongSetting`, also for a variable that looks like a misspelt setting.
+    """
     for name in _unknown():
         if near := resembling(name):
             raise WrongSetting(
                 f"{ascii(name)[1:-1]} is not a setting; did you mean {variable(near)}? "
                 "Unset it if it is meant for another program."
             )
+    fields = Settings.model_fields
+    overrides: dict[str, Any] = {name: value or fields[name].default for name, value in (given or {}).items()}
     try:
-        return Settings()
+        return Settings(**overrides)
     except ValidationError as error:
         raise WrongSetting("; ".join(_complaint(detail) for detail in error.errors())) from error
 

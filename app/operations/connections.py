@@ -1,8 +1,7 @@
 """HTTP over one connection: uvicorn's protocol, made fit to face clients that are slow, gone or out of order.
 
 - A response's head and body leave in one write. uvicorn hands the head to the system as soon as it is known, and the
-  body right after; for an answer of a hundred bytes that second call costs as much as validating the request. An
-  application that has both can hand them over together, which spares it uvicorn's look at every header.
+  body right after; for an answer of a hundred bytes that second call costs as much as validating the request.
 - A request must have come whole within a time, and an answer must be read within that time.
 - A request's head is bounded, and so is what frames its body.
 - A request whose client has gone is cancelled, so that what waits for its turn is not run for nobody.
@@ -20,14 +19,13 @@ import asyncio
 import re
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http import middleware, problem_details
 from app.http.guards import HEALTH
@@ -127,8 +125,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._task: asyncio.Task[None] | None = None
         self._held = b""  # what came, but is not read before requests have had their turn
-        self._dated: list[tuple[bytes, bytes]] | None = None
-        self._begun = b""  # how an answer begins, by these headers
         self._last_words = b""  # what is sent once all requests are answered, and then the connection is closed
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -337,8 +333,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._checked_host = host
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        scope: Scope = cycle.scope  # type: ignore[assignment]  # whose extensions are anybody's
-        scope["extensions"] = {middleware.WHOLE: partial(self._send_whole, cycle)}
         if cycle.waiting_for_100_continue:
             app = _closing_uninvited(app, cycle)
         self._running = cycle
@@ -401,25 +395,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     # Writing
-
-    def _send_whole(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
-        """Send a success at once, as uvicorn's cycle would by two messages; not where there is more to it."""
-        if (
-            not cycle.keep_alive
-            or cycle.response_started
-            or cycle.waiting_for_100_continue
-            or cycle.disconnected
-            or self.flow.write_paused
-        ):
-            return False
-        cycle.response_started = cycle.response_complete = True
-        if self._dated is not cycle.default_headers:  # which change once a second; to write them out takes 0.3 us
-            self._dated = cycle.default_headers
-            self._begun = b"".join([STATUS_LINE[200], *(b"%b: %b\r\n" % header for header in self._dated)])
-        self.transport.send(b"".join((self._begun, head, b"\r\n", body)))
-        cycle.message_event.set()
-        cycle.on_response()
-        return True
 
     def on_response_complete(self) -> None:
         self.transport.flush()
@@ -508,11 +483,6 @@ class OneWrite:
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
             self._head = data
             return
-        self._transport.write(data)
-
-    def send(self, data: bytes) -> None:
-        """Send a whole response."""
-        self.flush()
         self._transport.write(data)
 
     def flush(self) -> None:

@@ -28,7 +28,8 @@ from app.serving import runtime
 from app.serving.counters import Traffic
 from app.serving.models import Model
 from app.serving.predictor import Predictor
-from app.serving.repository import STILL_S, Repository, Served
+from app.serving.repository import STILL_S, Repository
+from app.serving.served_model import ServedModel
 from app.serving.trial import Terms, Trial
 from app.serving.trial_process import Process
 from app.settings import Settings, WrongSetting, load, variable
@@ -195,7 +196,7 @@ def _why_unchangeable(settings: Settings) -> str:
     return ""
 
 
-def _limits(settings: Settings, served: Served, bodies: Bodies) -> tuple[Limits, Limits]:
+def _limits(settings: Settings, served: ServedModel, bodies: Bodies) -> tuple[Limits, Limits]:
     """What is granted to single requests, and to batches."""
     return (
         Limits(settings.max_body_bytes, settings.deadline_s, served.admit, bodies),

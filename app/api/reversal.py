@@ -21,13 +21,13 @@ from app.http.schemas import (
     exemplified,
 )
 from app.serving.models import Answer, ModelReference
-from app.serving.repository import Served
+from app.serving.served_model import ServedModel
 from seq2seq.problem import RuleBroken
 
 ERRORS = documented(400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 
-def routers(served: Served, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
+def routers(served: ServedModel, limits: Limits, batch_limits: Limits) -> list[APIRouter]:
     """The routes that have a version of a model reverse."""
     golden, reference = served.examples, served.reference
     samples = [sequence for sequence, _ in golden]

@@ -25,7 +25,8 @@ from app.http.validation import Invalid
 from app.inference_protocol.messages import ProtocolError, RequestRefused
 from app.inference_protocol.tensors import AnswerUnfit
 from app.serving.batching import DeadlinePassed, QueueFull
-from app.serving.repository import NotLoaded, UnknownModel, UnknownVersion
+from app.serving.repository import UnknownModel
+from app.serving.served_model import NotLoaded, UnknownVersion
 from app.text import clipped
 
 MEDIA_TYPE = "application/problem+json"

@@ -23,7 +23,7 @@ from app.keys import KeyFile
 from app.operations.lifecycle import Lifecycle, Phase
 from app.operations.logs import AccessLog
 from app.operations.metrics import Samples, collect
-from app.operations.shared_metrics import Board, Workers
+from app.operations.shared_metrics import Board, SharedMetrics
 from app.serving import runtime
 from app.serving.counters import Traffic
 from app.serving.models import Model
@@ -82,13 +82,13 @@ def create_app(
     def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
-    workers = Workers(measures, board, place)
+    workers = SharedMetrics(measures, board, place)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with (
             tracing.lifespan() if tracing else nullcontext(),
-            workers.together(),
+            workers.sharing(),
             repository.watching(settings.watch_s),
             lifecycle.lifespan(),
         ):
@@ -159,7 +159,9 @@ class _API(openapi.DocumentedAPI):
         return shortcut if tracing is None else tracing.traced(shortcut, shortcut.route_of)
 
 
-def _routes(settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: Workers) -> list[BaseRoute]:
+def _routes(
+    settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: SharedMetrics
+) -> list[BaseRoute]:
     """Every route, in one flat list: a router that is included is matched anew for each request."""
     bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
     routers: Iterable[APIRouter] = [

@@ -20,14 +20,13 @@ import asyncio
 import re
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http import middleware, problem_details
 from app.http.guards import HEALTH
@@ -337,8 +336,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._checked_host = host
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        scope: Scope = cycle.scope  # type: ignore[assignment]  # whose extensions are anybody's
-        scope["extensions"] = {middleware.WHOLE: partial(self._send_whole, cycle)}
         if cycle.waiting_for_100_continue:
             app = _closing_uninvited(app, cycle)
         self._running = cycle
@@ -401,25 +398,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     # Writing
-
-    def _send_whole(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
-        """Send a success at once, as uvicorn's cycle would by two messages; not where there is more to it."""
-        if (
-            not cycle.keep_alive
-            or cycle.response_started
-            or cycle.waiting_for_100_continue
-            or cycle.disconnected
-            or self.flow.write_paused
-        ):
-            return False
-        cycle.response_started = cycle.response_complete = True
-        if self._dated is not cycle.default_headers:  # which change once a second; to write them out takes 0.3 us
-            self._dated = cycle.default_headers
-            self._begun = b"".join([STATUS_LINE[200], *(b"%b: %b\r\n" % header for header in self._dated)])
-        self.transport.send(b"".join((self._begun, head, b"\r\n", body)))
-        cycle.message_event.set()
-        cycle.on_response()
-        return True
 
     def on_response_complete(self) -> None:
         self.transport.flush()

@@ -25,8 +25,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.middleware import only_by_send
-
 SERVICE_NAME = "sequences-to-service"
 CONVENTIONS = "OTEL_SEMCONV_STABILITY_OPT_IN"
 FLUSH_S = 3.0
@@ -96,7 +94,6 @@ class _Traced:
 
     async def _answer(self, shown: Scope, receive: Receive, send: Send) -> None:
         scope = shown[REQUEST]
-        only_by_send(scope)
         span = trace.get_current_span()
         context = span.get_span_context()
         if context.is_valid:

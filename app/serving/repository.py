@@ -21,16 +21,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from app.serving.counters import ModelMeasures
 from app.serving.folders import Found, State, Version, is_version, last_change_s, look
-from app.serving.models import Answer, Model, ModelReference
+from app.serving.models import Model
 from app.serving.predictor import Predictor
 from app.serving.trial import Outcome
 from app.settings import Canary
 from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable, is_unchanged
-from seq2seq.vocabulary import Symbols
 
 STILL_S = 2.0
 """How long a folder must not have changed before it is refused. Until then somebody may be copying it."""
@@ -99,25 +98,6 @@ class Served:
         self.default = default
         self._answers = None if default is None else predictors[default]
 
-    def parse(self, value: object) -> Symbols:
-        """A request's value → its symbols. Raises `RuleBroken`, or `NotLoaded`."""
-        return (self._answers or self._any()).model.problem.parse(value)
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """What `parse` accepts, as JSON Schema; anything while nothing is loaded."""
-        return {} if self._answers is None else self._answers.model.problem.schema
-
-    @property
-    def examples(self) -> list[Answer]:
-        """What the model is known to answer; nothing while nothing is loaded."""
-        return [] if self._answers is None else self._answers.model.examples
-
-    @property
-    def reference(self) -> ModelReference:
-        """The version that answers by default; 0 while nothing is loaded."""
-        return ModelReference(self.name, str(self.default or 0))
-
     def pick(self, version: str | None = None) -> Predictor:
         """Who answers: the version that is asked for, or the one for all who ask for none.
 
@@ -142,10 +122,6 @@ class Served:
             raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
         return self.predictors[number]
 
-    def admit(self, version: str | None = None) -> None:
-        """Raise `QueueFull` while the queue of the version that is asked for is full, and what `pick` does."""
-        self.pick(version).admit()
-
 
 class Trial(Protocol):
     """Tries versions before they are loaded, and can be told to stop."""
@@ -161,7 +137,6 @@ class Repository(Mapping[str, Served]):
     trial   tries versions where they can do no harm
     load    reads a version's folder, checks it in full and warms it up, or raises `BundleError`
     serve   puts a loaded model behind a queue, which keeps these measures
-    names   models that are there even while no version of theirs is
     pinned  versions that answer instead of the newest, and are not replaced by another
     """
 
@@ -172,7 +147,6 @@ class Repository(Mapping[str, Served]):
         load: Callable[[Path], Model],
         serve: Callable[[Model, ModelMeasures], Predictor],
         *,
-        names: Collection[str] = (),
         pinned: Mapping[str, int] | None = None,
         canaries: Mapping[str, Canary] | None = None,
         still_s: float = STILL_S,
@@ -186,7 +160,7 @@ class Repository(Mapping[str, Served]):
         self._serve = serve
         self._pinned = pinned or {}
         self._canaries = canaries or {}
-        self._served = {name: Served(name, self._canaries.get(name)) for name in names}
+        self._served: dict[str, Served] = {}
         self._unloaded: set[str] = set()
         self._still_s = still_s
         self._found = Found([], {})
@@ -209,6 +183,10 @@ class Repository(Mapping[str, Served]):
 
     def __len__(self) -> int:
         return len(self._served)
+
+    def names_on_disk(self) -> set[str]:
+        """The models of which any version lay in the directory at the last look, sound or not."""
+        return {version.name for version in self._found.versions}
 
     @property
     def is_loaded(self) -> bool:

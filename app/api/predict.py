@@ -56,6 +56,7 @@ class Messages:
         problem = model.problem
         self._input, self._outputs = problem.input, problem.outputs
         self._names = [output.name for output in problem.outputs]
+        self.reference = {"name": model.manifest.name, "version": model.manifest.version}
         examples = [self._input.value(source) for source, _ in model.examples]
         accepted: Any = Annotated[Any, accepted_by(problem)]
         one = (accepted, Field(alias=self._input.name, examples=examples))
@@ -117,7 +118,7 @@ class Messages:
         if not known:
             return {}
         requests = [self._input.value(source) for source, _ in known]
-        model = _reference(self.model)
+        model = {"model": self.reference}
         return {
             "request": {self._input.name: requests[0]},
             "response": self.result(*known[0]) | model,
@@ -128,10 +129,6 @@ class Messages:
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _reference(model: Model) -> dict[str, Any]:
-    return {"model": {"name": model.manifest.name, "version": model.manifest.version}}
 
 
 class Predict:
@@ -156,7 +153,7 @@ class Predict:
         source = messages.parse(body)
         del body  # it is large, and the answer may take a while
         prediction = await predictor.predict(source, call.until)
-        return Answer(to_json(messages.result(source, prediction) | {"model": predictor.reference}))
+        return Answer(to_json({**messages.result(source, prediction), "model": messages.reference}))
 
     async def many(self, call: Call, predictor: Predictor, body: bytes) -> Answer:
         """The model's answers to a batch, in order; an item that is refused carries its own error."""
@@ -164,7 +161,7 @@ class Predict:
         values = messages.parse_batch(body)
         del body
         answers = await predictor.predict_each(values, call.until)
-        return Answer(to_json({"results": messages.results(answers), "model": predictor.reference}))
+        return Answer(to_json({"results": messages.results(answers), "model": messages.reference}))
 
     def messages(self, predictor: Predictor) -> Messages:
         """The requests and answers of a model that is served."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,36 +43,21 @@ class Limits:
     seconds: float
 
 
-@dataclass
 class Call:
-    """A request on its way: which model it asks, in which version, and until when in seconds of `time.monotonic`."""
+    """A request on its way: its headers, when it began, and until when it is worth an answer.
 
-    scope: Scope
-    receive: Receive
-    limits: Limits
-    model: str
-    version: str | None = None
-    began: float = field(default_factory=monotonic)
+    Times are in seconds of `time.monotonic`. Raises 400 for an `X-Timeout-Ms` that is no time.
+    """
 
-    @cached_property
-    def headers(self) -> Headers:
-        return headers_of(self.scope)
+    __slots__ = ("began", "headers", "until")
 
-    @cached_property
-    def until(self) -> float:
-        """Raises 400 for an `X-Timeout-Ms` that is no time."""
-        return self.began + seconds_granted(self.headers, self.limits.seconds)
-
-    def require_json(self) -> None:
-        """Raise 415 unless the body is declared to be JSON."""
-        declared = self.headers.get(b"content-type", b"")
-        if declared != MEDIA_TYPE and not _is_json(declared.decode("latin-1")):
-            fault = f"is {clipped(declared.decode('latin-1'), 60)}" if declared else "is missing"
-            raise ProblemError(415, f"The header Content-Type {fault}; send {MEDIA_TYPE.decode('ascii')}.")
+    def __init__(self, headers: Headers, most_seconds: float):
+        self.headers = headers
+        self.began = monotonic()
+        self.until = self.began + seconds_granted(headers, most_seconds)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The body of a success, and its headers but for its length."""
 
     content: bytes
@@ -102,10 +87,10 @@ class Operation:
     has_query: bool = False
     is_json: bool = False
 
-    @cached_property
+    @property
     def pattern(self) -> str:
-        """A regular expression with the groups {name} and {number}, or nothing for a path that is fixed."""
-        return self.path.replace("{name}", f"({SEGMENT})").replace("{number}", f"({SEGMENT})")
+        """A regular expression whose groups are the model's name and its version's number, if the path has them."""
+        return re.sub(r"{\w+}", f"({SEGMENT})", self.path)
 
 
 class Lane:
@@ -148,17 +133,20 @@ class Lane:
     async def _answer(self, operation: Operation, places: Sequence[str], scope: Scope, receive: Receive) -> Answer:
         if scope["method"] != "POST":
             raise catalogue.wrong_method(scope["path"], scope["method"], ["POST"])
-        name, number, *_ = (*places, None, None)
-        version = _version(scope["query_string"]) if operation.has_query and scope["query_string"] else number
-        call = Call(scope, receive, operation.limits, name or operation.model, version)
-        predictor = self._repository[call.model].pick(call.version)
+        name = places[0] if places else operation.model
+        if operation.has_query:
+            version = _version(scope["query_string"]) if scope["query_string"] else None
+        else:
+            version = places[1] if len(places) > 1 else None
+        predictor = self._repository[name].pick(version)
         predictor.admit()
+        headers = headers_of(scope)
         if operation.is_json:
-            call.require_json()
-        call.until  # noqa: B018  a wrong header is refused before the body is read
+            _require_json(headers)
+        call = Call(headers, operation.limits.seconds)
         # The bytes have no name here: they go once they are parsed, and not when the answer is there.
         return await operation.handle(
-            call, predictor, await self._bodies.read(call.headers, receive, operation.limits.body_bytes)
+            call, predictor, await self._bodies.read(headers, receive, operation.limits.body_bytes)
         )
 
 
@@ -172,6 +160,14 @@ def _version(query: bytes) -> str | None:
     if len(versions) > 1:
         raise ProblemError(400, "The query parameter version is given twice; send it once.")
     return versions[0]
+
+
+def _require_json(headers: Headers) -> None:
+    """Raise 415 unless the body is declared to be JSON."""
+    declared = headers.get(b"content-type", b"")
+    if declared != MEDIA_TYPE and not _is_json(declared.decode("latin-1")):
+        fault = f"is {clipped(declared.decode('latin-1'), 60)}" if declared else "is missing"
+        raise ProblemError(415, f"The header Content-Type {fault}; send {MEDIA_TYPE.decode('ascii')}.")
 
 
 def _is_json(content_type: str) -> bool:

@@ -166,11 +166,20 @@ def parse(schema: type[Message], body: bytes) -> Message:
     """JSON as the schema has it. Raises `RequestRefused`."""
     try:
         message = validation.parse(schema, body, most_faults=1)
-        validation.check_all_fields(body)  # 5 microseconds for a usual request
+        # Where each colon belongs to a field that was read, none is given twice. To look closer takes 5 us.
+        if not isinstance(message, InferenceRequest) or body.count(b":") != _fields(message):
+            validation.check_all_fields(body)
     except validation.Invalid as invalid:
         (fault,) = invalid.faults
         raise RequestRefused(f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail) from None
     return message
+
+
+def _fields(request: InferenceRequest) -> int:
+    """How many fields a request was read from, less those that its parameters hold within others."""
+    tensors = [*request.inputs, *(request.outputs or ())]
+    parts: list[RequestInput | RequestOutput | InferenceRequest] = [request, *tensors]
+    return sum(len(part.model_fields_set) + len(part.parameters or ()) for part in parts)
 
 
 def parse_request(body: bytes, head_bytes: bytes | None = None) -> tuple[InferenceRequest, bytes]:

@@ -22,6 +22,7 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic_core import to_json
 
 from app.http.problem_details import ProblemError
 from app.http.schemas import MOST_ITEMS
@@ -34,7 +35,6 @@ from app.inference_protocol.messages import (
     RequestInput,
     RequestOutput,
     RequestRefused,
-    ResponseOutput,
     TensorMetadata,
     refuse,
 )
@@ -323,14 +323,16 @@ def answer(
     outputs, binary = [], []
     for output, as_binary in wanted:
         elements = output.elements(predictions)
-        content: dict[str, Any] = {"data": elements}
+        shape = [len(predictions), *output.shape[1:]]
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": shape}
         if as_binary:
             binary.append(pack(output.datatype, elements))
-            content = {"parameters": {BINARY_SIZE: len(binary[-1])}}
-        shape = [len(predictions), *output.shape[1:]]
-        outputs.append(ResponseOutput(name=output.name, datatype=output.datatype, shape=shape, **content))
-    response = InferenceResponse(model_name=model.name, model_version=model.version, id=request_id, outputs=outputs)
-    head = response.model_dump_json(exclude_none=True).encode("utf-8")
+            tensor["parameters"] = {BINARY_SIZE: len(binary[-1])}
+        else:
+            tensor["data"] = elements
+        outputs.append(tensor)
+    named = {"model_name": model.name, "model_version": model.version}
+    head = to_json({**named, **({} if request_id is None else {"id": request_id}), "outputs": outputs})
     return b"".join([head, *binary]), len(head) if binary else None
 
 

@@ -65,6 +65,8 @@ class Predictor:
 
     async def predict_all(self, sources: Sequence[Symbols], until: float = inf) -> list[Prediction]:
         """A prediction for each of what `problem.parse` gave, in order. Raises what `predict` does."""
+        if len(sources) == 1:
+            return [await self._batcher.submit(sources[0], until)]  # 10 us less than a batch of one
         return await self._batcher.submit_all(sources, until)
 
     async def predict_each(self, values: Sequence[object], until: float = inf) -> list[Answer | RuleBroken]:

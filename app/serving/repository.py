@@ -175,7 +175,7 @@ class Repository(Mapping[str, Served]):
         try:
             return self._served[name]
         except KeyError:
-            known = ", ".join(sorted(self._served))
+            known = ", ".join(sorted(self._served)) or "none"
             raise UnknownModel(f"There is no model {name:.60}; there are {known}.") from None
 
     def __iter__(self) -> Iterator[str]:

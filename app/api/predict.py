@@ -176,6 +176,8 @@ class Predict:
         """What the OpenAPI document says of these routes, given who answers by default."""
         found = Document()
         found.add_schema(ModelReference)
+        found.places["name"] = [each.reference.name for each in predictors]
+        found.places["number"] = sorted({each.reference.version for each in predictors})
         all_messages = {each.reference.name: self.messages(each) for each in predictors}
         for name, messages in all_messages.items():
             found.schemas |= {f"{name}_{what}": schema for what, schema in messages.schemas().items()}

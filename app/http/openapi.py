@@ -39,10 +39,7 @@ TIMEOUT_DESCRIBED = {
     "description": "Milliseconds that the request may take; it can only shorten what the service grants",
     "schema": {"type": "integer", "minimum": 1, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
 }
-PLACES = {
-    "name": ("The model's name", ["addition", "reversal"]),
-    "number": ("The number of one of the model's versions", ["1"]),
-}
+PLACES = {"name": "The model's name", "number": "The number of one of the model's versions"}
 """What stands in a path for a model, and for its version."""
 
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
@@ -78,10 +75,11 @@ REQUEST_ID_ANSWERED = {
 
 @dataclass
 class Document:
-    """A part of the OpenAPI document that FastAPI does not write: paths and schemas."""
+    """A part of the OpenAPI document that FastAPI does not write: paths, schemas, examples of what a path names."""
 
     paths: dict[str, Any] = field(default_factory=dict)
     schemas: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
 
     def add_post(self, path: str, name: str, summary: str, described: Mapping[str, Any]) -> None:
         """Add a route that takes POST, and what its path says of a model."""
@@ -103,9 +101,7 @@ def ref(name: str) -> dict[str, str]:
 
 
 def _place(name: str) -> dict[str, Any]:
-    description, examples = PLACES[name]
-    schema = {"type": "string", "examples": examples}
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+    return {"name": name, "in": "path", "required": True, "description": PLACES[name], "schema": {"type": "string"}}
 
 
 class DocumentedAPI(FastAPI):
@@ -151,9 +147,12 @@ class DocumentedAPI(FastAPI):
         _drop_fastapi_errors(document)
         problem = Document()
         problem.add_schema(Problem, "serialization")
-        for part in (*self._documents(), problem):
+        parts = [*self._documents(), problem]
+        for part in parts:
             document["paths"] |= part.paths
             document["components"]["schemas"] |= part.schemas
+        for part in parts:
+            _add_examples(document, part.places)
         if self._asks_for_keys:
             _add_refusal(document, 401)
             _add_keys(document)
@@ -170,6 +169,14 @@ def finish(routes: Iterable[BaseRoute]) -> None:
             route.unique_id = route.name
             if route.methods and "GET" in route.methods:
                 route.methods.add("HEAD")
+
+
+def _add_examples(document: dict[str, Any], places: Mapping[str, list[str]]) -> None:
+    """Show what a path may name, for every operation."""
+    for _, operation in _operations(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path" and places.get(parameter["name"]):
+                parameter["schema"]["examples"] = places[parameter["name"]]
 
 
 def _drop_fastapi_errors(document: dict[str, Any]) -> None:

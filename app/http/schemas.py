@@ -20,8 +20,8 @@ from seq2seq.problem import Problem, RuleBroken
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
 
-ModelName = Annotated[str, Path(description="The model's name", examples=["addition", "reversal"])]
-ModelVersion = Annotated[str, Path(description="The number of one of the model's versions", examples=["1"])]
+ModelName = Annotated[str, Path(description="The model's name")]
+ModelVersion = Annotated[str, Path(description="The number of one of the model's versions")]
 """What stands in a path for a model."""
 
 Version = Annotated[

@@ -1,15 +1,14 @@
 """The Open Inference Protocol, version 2: its requests as what a model reads, and a model's answers as its tensors.
 
-Knows nothing of routes. A body is JSON, or JSON and after it the binary data of tensors. One request on
-its way to a model that adds, and back:
+Knows nothing of routes. A body is JSON, or JSON and after it the binary data of tensors. A request, what it asks, and
+its answer:
 
-    {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [2], "data": ["10+6", "1 + 2"]}]}
-        →  ["10+6", "1+2"]  →  …  →
-    {"outputs": [{"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
-                 {"name": "sum", "datatype": "INT64", "shape": [2], "data": [16, 3]}, …]}
+    {"inputs": [{"name": "source", "datatype": "BYTES", "shape": [2], "data": ["ab", "cde"]}]}
+        →  ["ab", "cde"]  →  …  →
+    {"outputs": [{"name": "target", "datatype": "BYTES", "shape": [2], "data": ["ba", "edc"]}, …]}
 
-As binary data, numbers are little-endian and a text is its length, in four bytes, and its UTF-8. The protocol knows no
-error of a single item, so an item that is refused fails its request.
+As binary data, numbers are little-endian and a text is its length, in four bytes, and its UTF-8. In the
+protocol an error is of a whole request, so one item that is refused fails its request.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from app.keys import KeyFile
 from app.operations.health import Health
 from app.operations.lifecycle import Lifecycle, Phase
 from app.operations.logs import AccessLog
-from app.operations.metrics import Family, collect
+from app.operations.metrics import Samples, collect
 from app.operations.shared_metrics import Board, Workers
 from app.serving import runtime
 from app.serving.counters import Traffic
@@ -80,7 +80,7 @@ def create_app(
     lifecycle, traffic = lifecycle or Lifecycle(), traffic or make_traffic(settings)
     tracing = tracing or (_tracing() if settings.tracing else None)
 
-    def measures() -> list[Family]:
+    def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
     workers = Workers(measures, board, place)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -96,17 +96,17 @@ class Settings(BaseSettings):
 
     models_dir: Path = Field(default=Path("models"), description="Where the bundles are, as <name>/<version>/")
     versions: dict[str, PositiveInt] = Field(
-        default={}, description="Versions to serve instead of the newest", examples=["addition=1,reversal=2"]
+        default={}, description="Versions to serve instead of the newest", examples=["NAME=1,OTHER=2"]
     )
     canaries: dict[str, Canary] = Field(
         default={},
         description="Versions that get a share of the requests that ask for none, as NAME=VERSION:SHARE",
-        examples=["addition=2:0.1"],
+        examples=["NAME=2:0.1"],
     )
     required_models: list[str] = Field(
         default=[],
         description="Models without which the service refuses to start",
-        examples=["addition,reversal"],
+        examples=["NAME,OTHER"],
     )
     watch_s: NonNegativeFloat = Field(
         default=5.0, description="Seconds between looks for versions that were added or removed; 0 for never"
@@ -223,16 +223,21 @@ def _distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def load() -> Settings:
-    """Settings from the environment. Raises `WrongSetting`, also for a name that looks like a misspelt setting."""
+def load(given: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment, overridden by those given; an empty one is the default.
+
+    Raises `WrongSetting`, also for a variable that looks like a misspelt setting.
+    """
     for name in _unknown():
         if near := resembling(name):
             raise WrongSetting(
                 f"{ascii(name)[1:-1]} is not a setting; did you mean {variable(near)}? "
                 "Unset it if it is meant for another program."
             )
+    fields = Settings.model_fields
+    overrides: dict[str, Any] = {name: value or fields[name].default for name, value in (given or {}).items()}
     try:
-        return Settings()
+        return Settings(**overrides)
     except ValidationError as error:
         raise WrongSetting("; ".join(_complaint(detail) for detail in error.errors())) from error
 

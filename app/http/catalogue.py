@@ -15,7 +15,8 @@ from starlette.responses import Response
 from app.http.problem_details import ProblemError, response
 from app.http.validation import Invalid
 from app.serving.batching import DeadlinePassed, QueueFull
-from app.serving.repository import NotLoaded, UnknownModel, UnknownVersion
+from app.serving.repository import UnknownModel
+from app.serving.served_model import NotLoaded, UnknownVersion
 from app.text import clipped
 
 

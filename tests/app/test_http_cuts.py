@@ -19,7 +19,8 @@ from recorder import Recorder, application
 from starlette.types import Receive, Scope, Send
 
 from app.http.middleware import RequestMiddleware
-from app.operations.connections import MOST_BYTES, REST_BYTES, HttpProtocol
+from app.operations.connections import HttpProtocol
+from app.operations.request_framing import MOST_BYTES, REST_BYTES
 from app.serving.counters import Traffic
 
 TURNS = 6

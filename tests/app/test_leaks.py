@@ -28,7 +28,7 @@ from app.serving import runtime
 from app.serving.batching import DeadlinePassed, QueueFull
 from app.serving.models import Model
 from app.serving.predictor import Predictor
-from app.serving.repository import NotLoaded, Served, UnknownVersion
+from app.serving.served_model import NotLoaded, ServedModel, UnknownVersion
 from app.settings import Settings
 from seq2seq.bundle import BundleError
 from seq2seq.decoding import States
@@ -69,7 +69,7 @@ class Breaking:
     def __init__(self, error: Exception, monkeypatch: pytest.MonkeyPatch):
         self._client = Client(create_app(Settings(), fakes.models()))
         self._error = error
-        monkeypatch.setattr(Served, "pick", self._break)
+        monkeypatch.setattr(ServedModel, "pick", self._break)
 
     def _break(self, _: str | None = None) -> Predictor:
         raise self._error

@@ -211,3 +211,11 @@ def test_proxy_is_an_address_or_a_network(proxy: str) -> None:
 def test_proxies_are_addresses_and_networks() -> None:
     proxies = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
     assert settings.Settings(trusted_proxies=["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]).trusted_proxies == proxies
+
+
+def test_what_is_given_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_PORT", "9000")
+    monkeypatch.setenv("APP_WORKERS", "many")
+    loaded = settings.load({"port": "9001", "workers": "", "versions": "addition=1"})
+    assert (loaded.port, loaded.workers, loaded.versions) == (9001, 1, {"addition": 1})
+    assert (os.environ["APP_PORT"], os.environ["APP_WORKERS"]) == ("9000", "many")

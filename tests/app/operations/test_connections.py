@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.middleware import CLIENT_GONE, RequestMiddleware
 from app.http.problem_details import ProblemError
-from app.operations.connections import MOST_BYTES, PIECE_BYTES, HttpProtocol, OneWrite, http_protocol
+from app.operations.connections import HttpProtocol, OneWrite, http_protocol
+from app.operations.request_framing import MOST_BYTES, PIECE_BYTES
 from app.serving.counters import Traffic
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import fakes
 import pytest
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 
 from app.api import health
 from app.http import problem_details
-from app.operations.lifecycle import Lifecycle, Phase
+from app.operations.lifecycle import YOUNG_OBJECTS, Lifecycle, Phase
 from app.serving.batching import Batcher
 from app.serving.models import Model
 
@@ -35,6 +36,18 @@ def test_phases_follow_the_lifespan() -> None:
     asyncio.run(play())
     assert seen == [Phase.STARTING, Phase.READY, Phase.DRAINING]
     assert lifecycle.is_draining()
+
+
+def test_collector_looks_at_young_objects_less_often_while_the_service_serves() -> None:
+    before = gc.get_threshold()
+
+    async def play() -> tuple[int, int, int]:
+        async with Lifecycle().lifespan():
+            assert gc.get_freeze_count() > 0
+            return gc.get_threshold()
+
+    assert asyncio.run(play()) == (YOUNG_OBJECTS, *before[1:])
+    assert gc.get_threshold() == before
 
 
 @pytest.mark.parametrize("phase", Phase)

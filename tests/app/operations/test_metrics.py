@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
 import re
 import time
@@ -20,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
 from app.main import create_app
-from app.operations.metrics import CONTENT_TYPE, Family, text, total
+from app.operations.metrics import CONTENT_TYPE, Samples, collect, families, text, total
 from app.serving.batching import DeadlinePassed
-from app.serving.counters import Histogram
+from app.serving.counters import Histogram, Traffic
 from app.serving.models import Model
 from app.serving.predictor import deadline
 from app.settings import Settings
@@ -31,7 +30,7 @@ from seq2seq.vocabulary import IdArray
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 METRIC = re.compile(r"`((?:service|process)_\w+)`")
 
-Samples = dict[str, dict[frozenset[str], float]]
+Shown = dict[str, dict[frozenset[str], float]]
 
 
 def unordered(samples: Mapping[tuple[str, ...], float]) -> dict[frozenset[str], float]:
@@ -39,16 +38,16 @@ def unordered(samples: Mapping[tuple[str, ...], float]) -> dict[frozenset[str], 
     return {frozenset(labels): value for labels, value in samples.items()}
 
 
-def shown(content: str) -> Samples:
+def shown(content: str) -> Shown:
     """Every sample by its name and the values of its labels."""
-    samples: Samples = {}
+    samples: Shown = {}
     for family in text_string_to_metric_families(content):
         for sample in family.samples:
             samples.setdefault(sample.name, {})[frozenset(sample.labels.values())] = sample.value
     return samples
 
 
-def scrape(client: Client) -> Samples:
+def scrape(client: Client) -> Shown:
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == CONTENT_TYPE
@@ -170,33 +169,39 @@ def test_many_values_at_once_are_observed_as_one_by_one(values: list[float]) -> 
     assert (together.counts, together.total) == (apart.counts, apart.total)
 
 
-def test_of_several_workers_numbers_the_rule_makes_one() -> None:
-    families = [
-        Family("gauge", "info", "1.", ("version",), {("1",): 1, (version,): 1}, "max") for version in ("1", "2", "3")
+def test_gauges_of_several_workers_become_one_number() -> None:
+    def info(version: str) -> tuple[str, ...]:
+        return ("addition", version, "repeat_vector", "1324", "true")
+
+    parts: list[Samples] = [
+        {
+            "service_model_info": {info("1"): [1], info(version): [1]},
+            "process_start_time_seconds": {(): [when]},
+            "process_resident_memory_bytes": {(): [when]},
+        }
+        for version, when in (("1", 20), ("2", 10), ("3", 30))
     ]
-    families += [Family("gauge", "start", "When.", (), {(): when}, "min") for when in (20, 10, 30)]
-    families += [Family("gauge", "memory", "How much.", (), {(): bytes_}) for bytes_ in (20, 10, 30)]
-    others = [Family.from_data(json.loads(json.dumps(family.as_data()))) for family in families]
-    info, start, memory = total([], others)
-    assert info.samples == {("1",): 1, ("2",): 1, ("3",): 1}
-    assert (start.samples, memory.samples) == ({(): 10}, {(): 60})
-    assert (info.rule, start.rule, memory.rule) == ("max", "min", "sum")
+    samples = total(parts)
+    assert samples["service_model_info"] == {info("1"): [1], info("2"): [1], info("3"): [1]}
+    assert samples["process_start_time_seconds"] == {(): [10]}
+    assert samples["process_resident_memory_bytes"] == {(): [60]}
 
 
-def test_families_of_workers_add_up() -> None:
-    families = []
-    for values in ((0.5, 3.0), (1.0, 9.0)):
-        histogram = Histogram((1.0, 5.0))
-        for value in values:
-            histogram.observe(value)
-        seconds = Family("histogram", "seconds", "How long.", ("route",))
-        seconds.add(("/a",), histogram)
-        requests = Family("counter", "requests", "How many.", ("route",))
-        requests.add(("/a",), 2)
-        requests.add((f"/{values[0]}",), 1)
-        families.append([Family.from_data(family.as_data()) for family in (seconds, requests)])
-    samples = shown(text(total(families[0], families[1])).decode("ascii"))
-    assert samples["requests_total"] == unordered({("/a",): 4, ("/0.5",): 1, ("/1.0",): 1})
-    assert samples["seconds_bucket"] == unordered({("/a", "1.0"): 2, ("/a", "5.0"): 3, ("/a", "+Inf"): 4})
-    assert samples["seconds_sum"] == unordered({("/a",): 13.5})
-    assert samples["seconds_count"] == unordered({("/a",): 4})
+def test_counts_and_times_of_several_workers_add_up() -> None:
+    repository = create_app(Settings(), {}).state.repository
+    parts = []
+    for status, seconds in ((200, (0.15, 3.0)), (404, (0.2, 90.0))):
+        traffic = Traffic()
+        for each in seconds:
+            traffic.note({}, "/a", status, each)
+        traffic.note({}, f"/{status}", 500, 1.0)
+        parts.append(collect(traffic, repository, is_ready=True))
+    samples = shown(text(families(total(parts))).decode("ascii"))
+    assert samples["service_requests_total"] == unordered(
+        {("/a", "200"): 2, ("/a", "404"): 2, ("/200", "500"): 1, ("/404", "500"): 1}
+    )
+    buckets = samples["service_request_seconds_bucket"]
+    assert [buckets[frozenset({"/a", bound})] for bound in ("0.1", "0.2", "2.0", "5.0", "+Inf")] == [0, 2, 2, 3, 4]
+    assert samples["service_request_seconds_sum"][frozenset({"/a"})] == pytest.approx(93.35)
+    assert samples["service_request_seconds_count"][frozenset({"/a"})] == 4
+    assert samples["service_ready_workers"] == unordered({(): 2})

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from app.operations.metrics import Family
+from app.operations.metrics import Samples
 from app.operations.shared_metrics import HEAD, Board, Workers
 
 OTHER = os.getppid()
@@ -23,16 +23,16 @@ class Worker(Workers):
         self.count = count
         super().__init__(self.measure, board, place, pid)
 
-    def measure(self) -> list[Family]:
-        return [
-            Family("counter", "requests", "How many.", (), {(): self.count}),
-            Family("gauge", "depth", "How deep.", (), {(): self.count}),
-        ]
+    def measure(self) -> Samples:
+        return {
+            "service_requests": {("/add", "200"): [self.count]},
+            "service_queue_depth": {("addition", "1"): [self.count]},
+        }
 
     def shown(self) -> tuple[int, int]:
         """What all workers have counted, and how deep in work they are."""
-        samples = {family.name: family.samples[()] for family in self.families() if family.samples}
-        return samples["requests"], samples["depth"]
+        values = {family.name: family.samples[0].value for family in self.families() if family.samples}
+        return int(values["service_requests"]), int(values["service_queue_depth"])
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,6 @@ def test_measures_that_do_not_fit_are_counted_and_logged_once(caplog: pytest.Log
     one.count = 10**600
     for _ in range(3):
         families = {family.name: family for family in one.families()}
-    assert families["service_measures_unshared"].samples == {(): 2}  # before the third time
+    assert families["service_measures_unshared"].samples[0].value == 2  # before the third time
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert other.shown() == (11, 11)

@@ -17,10 +17,12 @@ import pytest
 from app.main import KINDS
 from app.serving import models as registry
 from app.serving.counters import ModelMeasures
+from app.serving.findings import Entry
 from app.serving.folders import NAMING, Found
 from app.serving.models import Model
 from app.serving.predictor import Predictor
-from app.serving.repository import Entry, NotLoaded, Repository, UnknownModel, UnknownVersion
+from app.serving.repository import Repository, UnknownModel
+from app.serving.served_model import NotLoaded, UnknownVersion
 from app.serving.trial import Outcome
 from app.settings import Canary
 from seq2seq.bundle import ALTERED, BundleError, BundleUnreadable

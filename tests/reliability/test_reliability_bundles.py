@@ -30,7 +30,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.main import KINDS
 from app.serving import models as registry
 from app.serving import runtime
 from app.serving.models import Model
@@ -736,9 +735,7 @@ def nobody(wanted: bool) -> Iterator[None]:
 def load(copy: Copy) -> Model:
     """As the service does it."""
     with nobody(copy.locked):
-        return registry.load_model(
-            copy.path, runtime.loader("onnx"), kind=KINDS[copy.name], batch_size=Settings().max_batch_size
-        )
+        return registry.load_model(copy.path, runtime.loader("onnx"), batch_size=Settings().max_batch_size)
 
 
 def complaint(copy: Copy, names: tuple[str, ...]) -> str | None:

@@ -145,9 +145,9 @@ def test_a_network_that_is_wrong_once_is_found(
 def test_the_service_finds_it_too_where_it_proves_what_it_serves(damaged: tuple[Path, list[int]]) -> None:
     directory, _ = damaged
     loader = runtime.loader("onnx")
-    registry.load_model(directory, loader, kind="reversal", batch_size=4)  # nothing else gives it away
+    registry.load_model(directory, loader, batch_size=4)  # nothing else gives it away
     with pytest.raises(BundleError, match="answers wrong; a network must be exact to be served"):
-        registry.load_model(directory, loader, kind="reversal", batch_size=4, prove=True)
+        registry.load_model(directory, loader, batch_size=4, prove=True)
 
 
 def test_lists_of_several_lengths_are_counted_and_listed() -> None:

@@ -95,7 +95,8 @@ class Sorting(Oracle):
 
     def keys(self, sources: IdArray) -> Keys:
         powers = np.array([(self.largest + 1) ** place for place in range(self.length)], dtype=np.uint64)
-        return (np.sort(sources, axis=1).astype(np.uint64) * powers).sum(axis=1, dtype=np.uint64)
+        keys: Keys = (np.sort(sources, axis=1).astype(np.uint64) * powers).sum(axis=1, dtype=np.uint64)
+        return keys
 
     def truth(self, symbols: Symbols) -> str:
         return "".join(sorted(str(symbols)))

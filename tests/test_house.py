@@ -76,6 +76,13 @@ def test_the_layout_names_every_module() -> None:
     assert [path.name for path in modules if path.name != "__init__.py" and path.name not in layout] == []
 
 
+def test_the_layout_names_nothing_else() -> None:
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    packages = ("seq2seq", "training", "app", "benchmarks", "deploy")
+    there = {path.name for package in packages for path in (ROOT / package).rglob("*.py")}
+    assert set(re.findall(r"\w+\.py", layout)) - there == set()
+
+
 def test_the_service_has_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == app.VERSION

@@ -20,7 +20,7 @@ RUNS = "runs/bench"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark. The exit status is 1 where it could not be run or a contender failed."""
+    """Run one benchmark. The exit status is 1 if it could not be run or a contender failed."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
     try:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 def _names(options: argparse.Namespace) -> list[str]:
     names = options.only.split(",") if options.only else list(CONTENDERS)
     if unknown := [name for name in names if name not in CONTENDERS]:
-        raise CannotPrepare(f"there is no contender {unknown[0]}; there are {', '.join(CONTENDERS)}")
+        raise CannotPrepare(f"No such contender: {unknown[0]}. Choose from {', '.join(CONTENDERS)}")
     return names
 
 

@@ -31,7 +31,7 @@ WARM_UP_S = 1
 CHECKED = 2_000
 CHECK_S = 1.0
 SLOW_WINDOW_S = 8
-"""Where a second or more passes before an answer, and many come at once."""
+"""For servers whose answers take a second or more and arrive many at once."""
 
 FAILURES_ALLOWED = 2
 """How often a contender may fail before it is left out for good."""
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: the route, over how many connections, one item a request or 1,000."""
+    """A load: the route, the number of connections, and one item a request or 1,000."""
 
     route: Route
     connections: int
@@ -57,7 +57,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contender with so many cores, and the loads that it is measured under."""
+    """A contender, its number of cores, and its loads."""
 
     contender: Contender
     cores: int
@@ -78,7 +78,7 @@ class Sample:
 
 @dataclass
 class Results:
-    """What was measured, round by round, and who fell out."""
+    """All measurements, round by round, and the failures."""
 
     samples: dict[Key, dict[int, Sample]] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Results:
         return {number: figure(sample.measured) for number, sample in self.samples.get(key, {}).items()}
 
     def best_peer(self, cores: int = 1) -> str:
-        """The peer that answers most `/add` requests at 32 connections; empty where none was measured."""
+        """The peer that answers most `/add` requests at 32 connections; empty if none was measured."""
         rates = {
             name: median(per_round.values())
             for name, contender in CONTENDERS.items()
@@ -100,7 +100,7 @@ class Results:
 
 
 def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
-    """Who is measured under what: groups, each of which runs side by side."""
+    """The groups of contenders that run side by side, with their loads."""
     loads = _quick_loads if quick else _loads
     chosen = [CONTENDERS[name] for name in names]
     close = [contender for contender in chosen if contender.kind in ("ours", "floor")]
@@ -115,7 +115,7 @@ def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
 
 
 def _quick_loads(contender: Contender, cores: int) -> tuple[Load, ...]:
-    """The headline, on one core: both routes at 1 and 32 connections; beside service and floor, `/add` at 32."""
+    """The headline, on one core: both routes at 1 and 32 connections; for the others, `/add` at 32."""
     if cores > 1 or contender.name == "keras-thread":
         return ()
     if contender.name not in ("ours", "floor"):
@@ -150,7 +150,7 @@ class Bench:
         self._senders: dict[tuple[str, Load], Sender] = {}
 
     def measure(self, groups: Sequence[Sequence[Entry]], rounds: int) -> None:
-        """Every group in every round, in turn from the other end."""
+        """Measure every group in every round, every second round in reverse."""
         for number in range(rounds):
             for group in groups if number % 2 == 0 else reversed(groups):
                 for route, entries in _by_route(group):
@@ -185,7 +185,7 @@ class Bench:
         return self._guarded(entry, start)
 
     def _guarded(self, entry: Entry, action: Callable[[], T]) -> T | None:
-        """What `action` gives; or None, where a contender fails, which is then left out for a round, or for good."""
+        """The result of `action`, or None if the contender fails. It is then left out for a round, or for good."""
         try:
             return action()
         except (ServerFailed, CannotPrepare, OSError, RuntimeError) as error:
@@ -266,7 +266,7 @@ class Bench:
 
 
 def _by_route(group: Sequence[Entry]) -> Iterator[tuple[Route, list[Entry]]]:
-    """The routes that a group is asked on, each with those that are."""
+    """The routes of a group's loads, each with its entries."""
     routes: tuple[Route, ...] = ("add", "reverse")
     for route in routes:
         if entries := [entry for entry in group if any(load.route == route for load in entry.loads)]:
@@ -279,7 +279,7 @@ def _rotated(items: Sequence[T], by: int) -> list[T]:
 
 
 def run(names: Sequence[str], models_dir: Path, *, quick: bool, rounds: int, window: int) -> Results:
-    """Measure those named. Raises `CannotPrepare`."""
+    """Measure these contenders. Raises `CannotPrepare`."""
     wrk.ensure()
     groups = plan(names, quick=quick, cores=len(machine.cores()))
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""What is made of the figures of serving.py: rows, ratios within rounds, and the table. Measures nothing."""
+"""Reports the measurements of serving.py: rows, ratios within rounds, and the table. Measures nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house itself: which way imports run, and that the README and pyproject.toml say what is so."""
+"""The house itself: which way imports run, and that docs/ and pyproject.toml are right about it."""
 
 import ast
 import builtins
@@ -15,7 +15,7 @@ from app import settings
 from seq2seq.problems import from_spec
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
 
 
 def imported(package: str) -> set[str]:
@@ -120,15 +120,22 @@ def test_bundles_are_small() -> None:
         assert size < 10_000_000
 
 
-def test_the_readme_lists_every_setting() -> None:
-    assert settings.table() in README
+def test_the_page_of_settings_lists_every_one() -> None:
+    assert settings.table() in (DOCS / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_names_every_module() -> None:
-    layout = README.partition("## Layout")[2]
+def test_the_layout_names_every_module() -> None:
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
     modules = [path for package in ("seq2seq", "training", "app") for path in (ROOT / package).glob("*.py")]
     modules += [path for path in (ROOT / "app").glob("*/*.py") if path.parent.name in ("serving", "http", "operations")]
     assert [path.name for path in modules if path.name != "__init__.py" and path.name not in layout] == []
+
+
+def test_the_layout_names_nothing_else() -> None:
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    packages = ("seq2seq", "training", "app", "benchmarks", "deploy")
+    there = {path.name for package in packages for path in (ROOT / package).rglob("*.py")}
+    assert set(re.findall(r"\w+\.py", layout)) - there == set()
 
 
 def test_the_service_has_the_projects_version() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from app.operations.signals import Signals
 from app.serving import trial_process
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until stopped. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, **parts: Any) -> int:
+    """Serve until stopped. `parts` take the place of the usual ones of `command.run`. Returns the exit status."""
     signals = Signals()
     process = trial_process.start_early()
     try:
         from app import command  # takes half a second
 
-        return command.run(signals, process, arguments)
+        return command.run(signals, process, arguments, **parts)
     finally:
         trial_process.end(process)
         signals.ignore()

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from app import VERSION
 from app import settings as options
-from app.main import create_app
+from app.main import create_app, make_repository, make_traffic, started
 from app.operations import logs, streams, worker
+from app.operations.lifecycle import Lifecycle
 from app.operations.shared_metrics import Board
 from app.operations.signals import Signals
 from app.operations.supervisor import CannotStart, Place, Supervisor
 from app.serving import trial_process
+from app.serving.predictor import Predictor
 from app.serving.runtime import RuntimeMissing
 from app.settings import Settings, WrongSetting
 from seq2seq.bundle import BundleError
@@ -26,7 +28,12 @@ REFUSALS = (WrongSetting, RuntimeMissing, BundleError, OSError)
 logger = logging.getLogger("app")
 
 
-def run(signals: Signals, process: trial_process.Process | None, arguments: Sequence[str] | None = None) -> int:
+def run(
+    signals: Signals,
+    process: trial_process.Process | None,
+    arguments: Sequence[str] | None = None,
+    predictor: type[Predictor] = Predictor,
+) -> int:
     """Serve until a signal says stop. `process` waits to try versions. Returns the exit status."""
     try:
         settings = options.load(_given(*parser().parse_known_args(arguments)))
@@ -44,14 +51,19 @@ def run(signals: Signals, process: trial_process.Process | None, arguments: Sequ
         )
     with reserved:
         try:
-            _supervise(signals, settings, reserved, board, process)
+            _supervise(signals, settings, reserved, board, process, predictor)
         except CannotStart as error:
             return _refuse(error)
     return 0
 
 
 def _supervise(
-    signals: Signals, settings: Settings, reserved: socket.socket, board: Board, process: trial_process.Process | None
+    signals: Signals,
+    settings: Settings,
+    reserved: socket.socket,
+    board: Board,
+    process: trial_process.Process | None,
+    predictor: type[Predictor],
 ) -> None:
     """Have workers serve on the reserved address. Raises `CannotStart`."""
     unused = [process]
@@ -64,8 +76,16 @@ def _supervise(
         try:
             with worker.bind_beside(reserved) as listener:
                 trial = unused[0] if unused else None
-                app = create_app(settings, board=board, place=place.number, trial_process=trial)
-                worker.serve(settings, app, listener, on_serving=place.serves)
+                lifecycle, traffic = Lifecycle(), make_traffic(settings)
+                app = create_app(
+                    settings,
+                    repository=started(make_repository(settings, trial, predictor), settings),
+                    lifecycle=lifecycle,
+                    traffic=traffic,
+                    board=board,
+                    place=place.number,
+                )
+                worker.serve(settings, app, lifecycle, traffic, listener, on_serving=place.serves)
         except REFUSALS as error:
             raise CannotStart(" ".join(str(error).split())) from error
 

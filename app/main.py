@@ -1,25 +1,32 @@
-"""Puts the service together: `create_app` from settings and, in tests, from a registry of their own making."""
+"""Puts the service together: `create_app` from settings, or from parts that are given."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from app import VERSION
-from app.api import addition, health, metrics, models, reversal
-from app.http import guards, openapi, problem_details
+from app.api import health as health_api
+from app.api import metrics
+from app.api import models as models_api
+from app.api.predict import SHORT_NAMES, Predict
+from app.http import catalogue, guards, openapi
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
-from app.http.json_route import Limits, Shortcut
-from app.http.middleware import RequestMiddleware
-from app.inference_protocol import routes as inference_routes
+from app.http.lane import Lane, Limits, Operation
+from app.http.middleware import RequestMiddleware, route_of
+from app.http.openapi import Document
+from app.inference_protocol import infer
+from app.inference_protocol import routes as protocol_routes
 from app.keys import KeyFile
+from app.operations.health import Health
 from app.operations.lifecycle import Lifecycle, Phase
 from app.operations.logs import AccessLog
 from app.operations.metrics import Samples, collect
@@ -29,7 +36,6 @@ from app.serving.counters import Traffic
 from app.serving.models import Model
 from app.serving.predictor import Predictor
 from app.serving.repository import STILL_S, Repository
-from app.serving.served_model import ServedModel
 from app.serving.trial import Terms, Trial
 from app.serving.trial_process import Process
 from app.settings import Settings, WrongSetting, load, variable
@@ -39,10 +45,7 @@ if TYPE_CHECKING:
     from app.operations.tracing import Tracing
 
 TITLE = "Sequences to service"
-DESCRIPTION = "Encoder-decoder LSTMs that add numbers and reverse lists, exact on every request that they accept."
-KINDS = {"addition": "addition", "reversal": "reversal"}
-"""The models that have routes of their own, each with the kind of problem that it must be trained on."""
-
+DESCRIPTION = "Encoder-decoder LSTMs, exact on every request that they accept."
 PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorflow": "tensorflow_keras"}
 """What the Open Inference Protocol calls each runtime."""
 
@@ -51,33 +54,31 @@ def create_app(
     settings: Settings | None = None,
     models: Mapping[str, Model] | None = None,
     *,
+    repository: Repository | None = None,
+    lifecycle: Lifecycle | None = None,
+    traffic: Traffic | None = None,
+    tracing: Tracing | None = None,
     board: Board | None = None,
     place: int = 0,
-    trial_process: Process | None = None,
 ) -> FastAPI:
-    """The service with these models, or those that the settings ask for, which are loaded and checked.
+    """The service, put together from its parts. What is not given is made as the settings say.
 
-    A worker shares its measures with others at its `place` on a `board`. `trial_process` waits to try versions.
+    models      are served besides those of the repository
+    repository  has loaded its models; the usual one loads what lies under the models directory
+    lifecycle   the phase of this worker; whoever serves moves it on
+    traffic     is told of each request
+    board       shows the other workers this one's measures, at its `place`
 
     Raises `WrongSetting` or `RuntimeMissing`.
     """
     settings = settings or load()
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
-    checks = guards.guards(settings, keys)
-    tracing = _tracing() if settings.tracing else None
-    repository = _repository(settings, trial_process)
-    if models is None:
-        try:
-            repository.start(settings.required_models)
-        except BundleError as error:
-            names = ("models_dir",) if error.path == settings.models_dir else ("required_models", "versions")
-            raise WrongSetting(f"{error}; it is named by {' or '.join(map(variable, names))}") from error
-    else:
-        for model in models.values():
-            repository.put(model)
-    lifecycle = Lifecycle()
-    log = AccessLog(as_json=settings.log_format == "json") if settings.access_log else None
-    traffic = Traffic(log.note if log else None)
+    if repository is None:
+        repository = make_repository(settings) if models else started(make_repository(settings), settings)
+    for model in (models or {}).values():
+        repository.put(model)
+    lifecycle, traffic = lifecycle or Lifecycle(), traffic or make_traffic(settings)
+    tracing = tracing or (_tracing() if settings.tracing else None)
 
     def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
@@ -95,29 +96,65 @@ def create_app(
             with keys.watching() if keys else nullcontext():
                 yield
 
-    app = _API(
+    predict = Predict(*_limits(settings))
+    bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
+    operations = [*predict.operations(), *infer.operations(_limits(settings)[1])]
+    health = Health(lifecycle, repository, settings.required_models or _expected(repository))
+
+    def in_front(otherwise: ASGIApp) -> ASGIApp:
+        """Every request gets its id, passes the guards, and is for the lane or for FastAPI."""
+        guarded = guards.guarded(Lane(operations, repository, bodies, otherwise), guards.guards(settings, keys))
+        stack = RequestMiddleware(guarded, traffic, settings.root_path)
+        return tracing.traced(stack, route_of) if tracing else stack
+
+    def documents() -> list[Document]:
+        predictors = _answering(repository)
+        return [predict.document(predictors), infer.document([each.model for each in predictors])]
+
+    return _API(
+        in_front,
+        documents,
+        served=lambda: _answering(repository),
+        asks_for_keys=keys is not None,
         title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
-        routes=_routes(settings, repository, lifecycle, workers),
+        routes=_routes(settings, repository, health, workers, bodies, operations),
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         lifespan=lifespan,
-        middleware=[Middleware(RequestMiddleware, traffic=traffic), Middleware(PageHeaders), *checks],
-        exception_handlers=problem_details.handlers(),
+        middleware=[Middleware(PageHeaders)],
+        exception_handlers=catalogue.handlers(),
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
     )
-    app.state.guards = checks
-    app.state.root_path = settings.root_path
-    app.state.tracing = tracing
-    app.asks_for_keys = keys is not None
-    app.state.lifecycle = lifecycle
-    app.state.repository = repository
-    app.state.traffic = traffic
-    return app
+
+
+class _API(openapi.DocumentedAPI):
+    """FastAPI behind the lane."""
+
+    def __init__(self, in_front: Callable[[ASGIApp], ASGIApp], *arguments: Any, **options: Any):
+        self._in_front = in_front
+        super().__init__(*arguments, **options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        outermost = super().build_middleware_stack()
+        if not isinstance(outermost, ServerErrorMiddleware):  # which would answer failures in its own words
+            raise TypeError(f"FastAPI's outermost layer is not the one that answers failures, but {outermost!r}")
+        return self._in_front(outermost.app)
+
+
+def _answering(repository: Repository) -> list[Predictor]:
+    """Who answers by default, model by model."""
+    found = [served.predictors.get(served.default or 0) for _, served in sorted(repository.items())]
+    return [predictor for predictor in found if predictor is not None]
+
+
+def _expected(repository: Repository) -> list[str]:
+    """The models with short names, if the models directory has them."""
+    return [name for name in {each.model for each in SHORT_NAMES} if name in repository.names_on_disk()]
 
 
 def _tracing() -> Tracing:
@@ -133,47 +170,56 @@ def _tracing() -> Tracing:
         raise WrongSetting(f"APP_TRACING is true, but a variable OTEL_* cannot be used: {error}") from error
 
 
-def _repository(settings: Settings, trial_process: Process | None) -> Repository:
-    """Where models come from, and how they are put to work."""
+def make_traffic(settings: Settings) -> Traffic:
+    """What counts requests, and logs them if a setting asks for it."""
+    log = AccessLog(as_json=settings.log_format == "json") if settings.access_log else None
+    return Traffic(log.note if log else None)
+
+
+def make_repository(
+    settings: Settings, trial_process: Process | None = None, predictor: type[Predictor] = Predictor
+) -> Repository:
+    """A repository as the settings say. `trial_process` waits to try versions; a `predictor` puts a model to work."""
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
-    terms = Terms(settings.runtime, KINDS, settings.max_batch_size, settings.prove, settings.load_timeout_s)
+    terms = Terms(settings.runtime, settings.max_batch_size, settings.prove, settings.load_timeout_s)
     return Repository(
         settings.models_dir,
         Trial(terms, trial_process),
         terms.load,
-        lambda model, measures: Predictor(model, settings.max_batch_size, settings.max_queue, measures),
-        names=KINDS,
+        lambda model, measures: predictor(model, settings.max_batch_size, settings.max_queue, measures),
         still_s=STILL_S if settings.watch_s else 0.0,  # who looks once cannot wait until nobody copies
         pinned=settings.versions,
         canaries=settings.canaries,
     )
 
 
-class _API(openapi.DocumentedAPI):
-    """The service as FastAPI has it, but for the way that its busiest routes are reached."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        stack, state = super().build_middleware_stack(), self.state
-        shortcut = Shortcut(self.routes, stack, state.traffic, state.guards, state.root_path)
-        tracing: Tracing | None = self.state.tracing
-        return shortcut if tracing is None else tracing.traced(shortcut, shortcut.route_of)
+def started(repository: Repository, settings: Settings) -> Repository:
+    """A repository that has loaded what there is. Raises `WrongSetting`."""
+    try:
+        repository.start(settings.required_models)
+    except BundleError as error:
+        names = ("models_dir",) if error.path == settings.models_dir else ("required_models", "versions")
+        raise WrongSetting(f"{error}; it is named by {' or '.join(map(variable, names))}") from error
+    return repository
 
 
 def _routes(
-    settings: Settings, repository: Repository, lifecycle: Lifecycle, workers: SharedMetrics
+    settings: Settings,
+    repository: Repository,
+    health: Health,
+    workers: SharedMetrics,
+    bodies: Bodies,
+    operations: Iterable[Operation],
 ) -> list[BaseRoute]:
-    """Every route, in one flat list: a router that is included is matched anew for each request."""
-    bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
+    """FastAPI's routes, in one flat list: a router that is included is matched anew for each request."""
+    why_unchangeable = _why_unchangeable(settings)
     routers: Iterable[APIRouter] = [
-        *addition.routers(repository["addition"], *_limits(settings, repository["addition"], bodies)),
-        *reversal.routers(repository["reversal"], *_limits(settings, repository["reversal"], bodies)),
-        models.router(repository),
-        health.router(lifecycle, repository),
+        models_api.router(repository),
+        health_api.router(health),
         *([metrics.router(workers)] if settings.metrics else []),
-        inference_routes.server_router(lifecycle, repository, VERSION),
-        inference_routes.models_router(repository, PLATFORMS[settings.runtime]),
-        inference_routes.infer_router(repository, bodies, settings.max_batch_body_bytes, settings.deadline_s),
-        inference_routes.repository_router(repository, bodies, settings.max_body_bytes, _why_unchangeable(settings)),
+        protocol_routes.server_router(health, VERSION),
+        protocol_routes.models_router(repository, PLATFORMS[settings.runtime]),
+        protocol_routes.repository_router(repository, bodies, settings.max_body_bytes, why_unchangeable),
     ]
     routes = [route for router in routers for route in router.routes]
     openapi.finish(routes)
@@ -182,7 +228,8 @@ def _routes(
         routes += openapi.routes(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
-    if prefix and any(f"{getattr(route, 'path', '')}/".startswith(f"{prefix}/") for route in routes):
+    paths = [*(getattr(route, "path", "") for route in routes), *(operation.path for operation in operations)]
+    if prefix and any(f"{path}/".startswith(f"{prefix}/") for path in paths):
         raise WrongSetting(
             f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
         )
@@ -198,9 +245,9 @@ def _why_unchangeable(settings: Settings) -> str:
     return ""
 
 
-def _limits(settings: Settings, served: ServedModel, bodies: Bodies) -> tuple[Limits, Limits]:
+def _limits(settings: Settings) -> tuple[Limits, Limits]:
     """What is granted to single requests, and to batches."""
     return (
-        Limits(settings.max_body_bytes, settings.deadline_s, served.admit, bodies),
-        Limits(settings.max_batch_body_bytes, settings.deadline_s, served.admit, bodies),
+        Limits(settings.max_body_bytes, settings.deadline_s),
+        Limits(settings.max_batch_body_bytes, settings.deadline_s),
     )

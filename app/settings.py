@@ -96,17 +96,17 @@ class Settings(BaseSettings):
 
     models_dir: Path = Field(default=Path("models"), description="Where the bundles are, as <name>/<version>/")
     versions: dict[str, PositiveInt] = Field(
-        default={}, description="Versions to serve instead of the newest", examples=["addition=1,reversal=2"]
+        default={}, description="Versions to serve instead of the newest", examples=["NAME=1,OTHER=2"]
     )
     canaries: dict[str, Canary] = Field(
         default={},
         description="Versions that get a share of the requests that ask for none, as NAME=VERSION:SHARE",
-        examples=["addition=2:0.1"],
+        examples=["NAME=2:0.1"],
     )
     required_models: list[str] = Field(
         default=[],
         description="Models without which the service refuses to start",
-        examples=["addition,reversal"],
+        examples=["NAME,OTHER"],
     )
     watch_s: NonNegativeFloat = Field(
         default=5.0, description="Seconds between looks for versions that were added or removed; 0 for never"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, cost, serving, startup, training
+from benchmarks import chart, cost, serving, serving_report, startup, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import table
@@ -20,7 +20,7 @@ RUNS = "runs/bench"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark. The exit status is 1 where it could not be run or a contender failed."""
+    """Run one benchmark. The exit status is 1 if it could not be run or a contender failed."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
     try:
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure this service and its peers.")
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
     for name, help_, run, rows in (
-        ("serving", "requests a second and latency", _serving, serving.table_rows),
+        ("serving", "requests a second and latency", _serving, serving_report.table_rows),
         ("startup", "time to the first answer, memory, size on disk", _startup, startup.table_rows),
         ("training", "the tutorials' recipes as given against ours", _training, training.table_rows),
         ("cost", "a request part by part, and a network's cost by its size", _cost, cost.table_rows),
@@ -77,18 +77,16 @@ def _parser() -> argparse.ArgumentParser:
 def _names(options: argparse.Namespace) -> list[str]:
     names = options.only.split(",") if options.only else list(CONTENDERS)
     if unknown := [name for name in names if name not in CONTENDERS]:
-        raise CannotPrepare(f"there is no contender {unknown[0]}; there are {', '.join(CONTENDERS)}")
+        raise CannotPrepare(f"No such contender: {unknown[0]}. Choose from {', '.join(CONTENDERS)}")
     return names
 
 
 def _serving(options: argparse.Namespace) -> dict[str, Any]:
-    return serving.run(
-        _names(options),
-        options.models.resolve(),
-        quick=options.quick,
-        rounds=options.rounds or (3 if options.quick else 5),
-        window=options.seconds or (3 if options.quick else 5),
-    )
+    names = _names(options)
+    rounds = options.rounds or (3 if options.quick else 5)
+    window = options.seconds or (3 if options.quick else 5)
+    results = serving.run(names, options.models.resolve(), quick=options.quick, rounds=rounds, window=window)
+    return serving_report.report(results, names, quick=options.quick, rounds=rounds, window=window)
 
 
 def _startup(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ OURS, OTHERS = "tab:blue", "tab:gray"
 
 
 def draw(data: Mapping[str, Any], path: Path) -> None:
-    """The chart of a benchmark, whichever it was; none where nothing was measured."""
+    """The chart of any benchmark; none if nothing was measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

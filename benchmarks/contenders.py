@@ -1,7 +1,7 @@
-"""Who takes part: how each is started, in which environment, and how it is asked.
+"""The contenders: how to start each, in which environment, and how to send it requests.
 
-All serve the same bundles. A peer's settings are those of its own guide for a small model on CPU; where the guide
-leaves a choice, the one that answered most requests a second (see README.md).
+All serve the same bundles. A peer's settings come from its own guide for a small model on CPU. If the guide leaves a
+choice, the fastest setting is used (see README.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.wrk import Check
 
 @dataclass(frozen=True)
 class Setup:
-    """What a server is started for: its port, how many cores it may use, and the route that it is asked on."""
+    """A server's port, the number of its cores, and the route that gets the requests."""
 
     port: int
     cores: int
@@ -37,8 +37,8 @@ class Contender:
     kind        what it is in the comparison
     environment `serving`, `dev`, or the name of a peer's own
     command     the arguments of its interpreter
-    check       whether its answers are compared with the truth, or only their form is, for one that has no model
-    slow        answers so few requests that it needs longer windows
+    check       whether its answers are compared with the truth; without a model, only their form is checked
+    slow        whether it answers so few requests that it needs longer windows
     """
 
     name: str
@@ -52,7 +52,7 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, setup: Setup) -> list[str]:
-        """The whole command. Raises `CannotPrepare` where its environment cannot be made."""
+        """The whole command. Raises `CannotPrepare` if its environment cannot be made."""
         return [str(environments.python(self.environment)), *self.command(setup)]
 
     def environ(self, setup: Setup) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Where a request's time goes, part by part, and how the cost of a network grows with its size.
 
-In one process and without sockets: the code that the service runs, each part by itself. What the HTTP server, the event
-loop and the kernel add is the difference to the core's time for a request, which `serving` reports. On one core.
+Measures the service's own code part by part, in one process, without sockets, on one core. `serving` reports the core's
+whole time for a request. The difference is what the HTTP server, the event loop and the kernel add.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from seq2seq.problems.addition import Addition
 from seq2seq.vocabulary import IdArray
 
 PAUSE_S = 300e-6
-"""For about so long a server rests between two requests of a single connection."""
+"""About how long a server rests between two requests of a single connection."""
 
 TOGETHER = 32
 BATCHES = (1, 4, 16, 64, 256)
@@ -65,7 +65,7 @@ def run(models_dir: Path, *, repeats: int) -> dict[str, Any]:
 
 
 def _parts(route: Route, models_dir: Path, repeats: int) -> Iterator[dict[str, Any]]:
-    """A row a part, in microseconds a request: alone, alone after a pause, and where 32 are at hand."""
+    """One row a part, in microseconds a request: alone, alone after a pause, and with 32 at hand."""
     service = _Service(route, models_dir, Predictor)
     floor = _Service(route, models_dir, Constant)
     model, values, bodies = service.model, service.values, service.bodies
@@ -135,7 +135,7 @@ class _Service:
         self._loop = uvloop.new_event_loop()
 
     def respond(self, n: int) -> bytes:
-        """Have n requests answered at once; the last answer."""
+        """Ask n requests at once; returns the last answer."""
         return self._loop.run_until_complete(self._gather(n))
 
     async def _gather(self, n: int) -> bytes:
@@ -170,7 +170,7 @@ SUMS = Addition(2, 3, 99, "term")
 
 @dataclass(frozen=True)
 class Size:
-    """A network to be timed, with fresh weights: what a run costs does not depend on them."""
+    """A network to time. Its weights are fresh, because the time of a run does not depend on them."""
 
     problem: Addition = SUMS
     units: int = 24
@@ -189,7 +189,7 @@ SIZES = (
 
 
 def _growth(repeats: int) -> Iterator[dict[str, Any]]:
-    """A row a network: microseconds an answer in batches of each size."""
+    """One row a network: microseconds an answer, in batches of each size."""
     for size in SIZES:
         with tempfile.TemporaryDirectory() as directory:
             network, parameters = _network_of(size, Path(directory))
@@ -217,7 +217,7 @@ def _network_of(size: Size, directory: Path) -> tuple[Network, int]:
 
 
 def _microseconds(action: Action, repeats: int, pause: float = 0.0) -> float:
-    """The median time of an action; between two there is `pause` seconds of rest."""
+    """The median time of an action, with `pause` seconds of rest before each."""
     times = []
     for _ in range(repeats):
         if pause:

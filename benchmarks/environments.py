@@ -1,7 +1,7 @@
 """The virtual environments that contenders run in, made when first needed. Knows nothing of what runs in them.
 
-A peer's is `.venv-bench/<peer>/`, made from the hash-pinned `requirements/<peer>.txt`, of which it keeps a copy, and
-made anew only where that says something else.
+A peer's environment is `.venv-bench/<peer>/`, made from the hash-pinned `requirements/<peer>.txt`. It keeps a copy of
+that file, and is made again only when the file has changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PEERS = ROOT / ".venv-bench"
 
 
 class CannotPrepare(Exception):
-    """Something that the benchmark needs is not there and cannot be had. The message says what to do."""
+    """Something that the benchmark needs is missing and cannot be installed. The message says what to do."""
 
 
 def python(environment: str) -> Path:
@@ -45,7 +45,7 @@ def _peer(name: str) -> Path:
     install = ("install", "--quiet", "--require-hashes", "-r", wanted)
     try:
         _run(sys.executable, "-m", "uv", "pip", *install, "--python", interpreter)
-    except CannotPrepare:  # uv is some twenty times faster, but may not know an index that pip was told of
+    except CannotPrepare:  # uv is some twenty times faster, but may not know pip's index
         _run(interpreter, "-m", "pip", "--disable-pip-version-check", *install)
     shutil.copyfile(wanted, copy)
     return interpreter

@@ -18,7 +18,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores the server has and which the load generator; `shared` where these are the same."""
+    """The cores of the server and of the load generator; `shared` if they are the same."""
 
     server: frozenset[int]
     generator: frozenset[int]
@@ -34,7 +34,7 @@ def cores() -> list[int]:
 
 
 def divide(cores: Iterable[int], workers: int) -> Cores:
-    """A core for each worker and the rest for the generator; where no core would be left, both share all."""
+    """One core for each worker and the rest for the generator. If no core is left, both share all."""
     ordered = sorted(cores)
     server, generator = frozenset(ordered[:workers]), frozenset(ordered[workers:])
     return Cores(server, generator) if generator else Cores(frozenset(ordered), frozenset(ordered))
@@ -68,7 +68,7 @@ def _read(path: Path) -> bytes:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time of those processes that still run."""
+    """User and system time of the processes that still run."""
     return sum((int(fields[11]) + int(fields[12])) / TICKS for pid in pids if (fields := _stat(pid)))
 
 
@@ -81,7 +81,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def memory(pids: Iterable[int]) -> dict[str, float]:
-    """Megabytes that processes hold together: resident, and with shared pages counted once among them (PSS)."""
+    """Memory of processes together, in megabytes: resident, and with shared pages counted once (PSS)."""
     totals = {"Rss:": 0, "Pss:": 0}
     for pid in pids:
         try:
@@ -96,7 +96,7 @@ def memory(pids: Iterable[int]) -> dict[str, float]:
 
 
 def disk_mb(directory: Path) -> float:
-    """Megabytes that a directory takes on disk, each file counted once however often it is linked."""
+    """Size of a directory on disk, in megabytes. A file with several links counts once."""
     seen = {}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -106,7 +106,7 @@ def disk_mb(directory: Path) -> float:
 
 
 def describe() -> dict[str, Any]:
-    """What a reader must know of the machine to judge the figures."""
+    """What a reader must know about the machine to judge the figures."""
     return {
         "cores": len(cores()),
         "cpu": _first("/proc/cpuinfo", "model name") or platform.machine(),

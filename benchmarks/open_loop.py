@@ -1,9 +1,9 @@
-"""The open-loop load generator: requests leave at random times of a given rate, whatever became of earlier ones.
+"""The open-loop load generator: sends requests at random times at a given rate, answered or not (Poisson process).
 
-Latency counts from the time at which a request was due, so a server that stalls pays for all that was due meanwhile,
-also for what had to wait for a connection: nothing is omitted. It runs alone on a core and never sleeps, and says how
-late it was itself. At the rates of one server core, up to some 10,000 a second, Python sends on time. Knows nothing of
-who answers.
+Latency counts from when a request was due. A server that stalls pays for everything that was due meanwhile, also for
+requests that waited for a connection. The generator runs alone on a core, never sleeps, and reports how late it was
+itself. Up to some 10,000 requests a second, which is what one server core answers, Python sends on time. Knows nothing
+of the server.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ END_OF_HEAD = b"\r\n\r\n"
 class Result:
     """A window of open loop.
 
-    rate, achieved  requests due a second, as asked for, and answered
-    kept_up         whether nearly all that was due was answered within the window
-    late_p99_us     how late the generator itself sent, where a connection was free
-    unanswered      what had no answer some seconds after the window
-    responses       which request it was, and the whole response to it
+    rate, achieved  requests a second: due, and answered
+    kept_up         whether nearly all due requests were answered within the window
+    late_p99_us     how late the generator itself was, when a connection was free
+    unanswered      requests without an answer some seconds after the window
+    responses       the number of each request, and the whole response to it
     """
 
     rate: float
@@ -73,7 +73,7 @@ def payload(contender: Contender, route: Route, question: Question) -> bytes:
 
 
 def wrong(contender: Contender, route: Route, asked: Sequence[Question], result: Result) -> int:
-    """How many responses were not a right answer."""
+    """The number of responses that are not the right answer."""
     count = 0
     for number, response in result.responses:
         head, _, body = response.partition(END_OF_HEAD)
@@ -96,7 +96,7 @@ def due_times(rate: float, seconds: float, seed: int = 0) -> list[float]:
 
 
 def run(port: int, payloads: Sequence[bytes], rate: float, seconds: float, cores: Iterable[int]) -> Result:
-    """Send at `rate` for `seconds`, this process being on `cores` meanwhile."""
+    """Send at `rate` for `seconds`, with this process on `cores`."""
     affinity = os.sched_getaffinity(0)
     os.sched_setaffinity(0, frozenset(cores))
     gc.collect()
@@ -111,7 +111,7 @@ def run(port: int, payloads: Sequence[bytes], rate: float, seconds: float, cores
 
 
 class _Loop:
-    """Connections, which of them are free, and what each of the others waits for."""
+    """The connections: which are free, and which request each of the others waits for."""
 
     def __init__(self, port: int, payloads: Sequence[bytes]):
         self._payloads = payloads
@@ -168,7 +168,7 @@ class _Loop:
         self._sockets[descriptor].send(self._payloads[number % len(self._payloads)])
 
     def _receive(self, descriptor: int) -> bytes | None:
-        """A whole response, or None where more is to come."""
+        """A whole response, or None if it is not complete yet."""
         data = self._sockets[descriptor].recv(65_536)
         if not data:
             raise OSError("the server closed a connection")

@@ -1,7 +1,7 @@
 """The tutorials' recipes as given (S1: sums of three terms, S2: reversed heads of lists), in code of our own.
 
-Data made in Python, sample by sample, as one-hot arrays; plain Keras; batches of 32; Adam at its default, constant
-rate; one epoch. Knows nothing of how this project trains.
+Data is made in Python, sample by sample, as one-hot arrays. Plain Keras, batches of 32, Adam with its default constant
+rate, one epoch. Knows nothing of how this project trains.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float32]
 
 BATCH = 32
 SETTLED = 200
-"""Batches after which the rate of examples a second is taken."""
+"""Batches before the rate of examples a second is measured."""
 
 TERMS, LARGEST = 3, 10
 ALPHABET = "0123456789+ "
@@ -33,7 +33,7 @@ LIST_SAMPLES, LIST_UNITS = 100_000, 128
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its seconds for data and fit, examples a second once settled, and what came out wrong of all."""
+    """A finished run: seconds for data and fit, examples a second once settled, and the number of wrong answers."""
 
     seconds: float
     data_seconds: float

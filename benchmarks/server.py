@@ -1,4 +1,4 @@
-"""Starts one contender, waits until it answers rightly, and stops it with all that it started. Knows no load."""
+"""Starts a contender, waits for its first right answer, and stops it with all its processes. Knows no load."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ POLL_S = 0.002
 
 
 class ServerFailed(Exception):
-    """A contender that did not start, or answered wrongly."""
+    """A contender did not start, or gave a wrong answer."""
 
 
 @dataclass
 class Running:
-    """A contender that answers; `start_s` is how long it took from start of process to the first right answer."""
+    """A running contender; `start_s` is the time from the start of its process to its first right answer."""
 
     contender: Contender
     setup: Setup
@@ -40,7 +40,7 @@ class Running:
     start_s: float = 0.0
 
     def pids(self) -> set[int]:
-        """The contender's processes, whichever of them started which."""
+        """All processes of the contender."""
         return machine.family(self.process.pid, f"BENCH_PORT={self.setup.port}")
 
     def check(self, asked: Sequence[Question], seconds: float) -> int:
@@ -78,7 +78,7 @@ class Running:
             raise ServerFailed(f"{name} answered {question.value!r} with {answer!r}; right is {question.truth!r}")
 
     def end(self) -> str:
-        """How the process ended, and what it said last; empty while it runs."""
+        """How the process ended, and its last output; empty while it runs."""
         if self.process.poll() is None:
             return ""
         self.log.seek(0)
@@ -112,7 +112,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(contender: Contender, setup: Setup, cores: Iterable[int], question: Question) -> Iterator[Running]:
-    """A contender on `cores`, which answers `question` rightly; stopped at the end. Raises `ServerFailed`."""
+    """A contender on `cores` that answers `question` rightly; stopped at the end. Raises `ServerFailed`."""
     cores = frozenset(cores)
     argv, environ = contender.argv(setup), contender.environ(setup)
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile(dir=directory) as log:
@@ -137,7 +137,7 @@ def running(contender: Contender, setup: Setup, cores: Iterable[int], question: 
 
 
 def stop(server: Running) -> None:
-    """End a contender and all that it started: first asked to, then made to."""
+    """Stop a contender and all its processes: SIGTERM first, then SIGKILL."""
     process, pids = server.process, server.pids()
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)

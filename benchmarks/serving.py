@@ -1,8 +1,8 @@
 """How many requests a second, at what latency: the service against its floor, its peers and the tutorials' way.
 
-Knows nothing of how a contender works. All are measured in every round, so that what disturbs the machine disturbs all
-alike, and what is reported are ratios within a round. Servers that are compared closely run side by side, idle but for
-the one that is asked, and take turns load by load.
+All contenders are measured in every round, so that what disturbs the machine disturbs all alike. Servers that are
+compared closely run side by side and take turns load by load; all but one are idle. Knows nothing of how a contender
+works, nor of what is reported: that is serving_report.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +18,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from benchmarks import machine, open_loop, server, stats, workload, wrk
+from benchmarks import machine, open_loop, server, workload, wrk
 from benchmarks.contenders import CONTENDERS, Contender, Setup
 from benchmarks.environments import CannotPrepare
 from benchmarks.server import Running, ServerFailed
-from benchmarks.stats import Spread
 from benchmarks.workload import Route
 from benchmarks.wrk import Measured, Requests, Sender
 
@@ -32,7 +31,7 @@ WARM_UP_S = 1
 CHECKED = 2_000
 CHECK_S = 1.0
 SLOW_WINDOW_S = 8
-"""Where a second or more passes before an answer, and many come at once."""
+"""For servers whose answers take a second or more and arrive many at once."""
 
 FAILURES_ALLOWED = 2
 """How often a contender may fail before it is left out for good."""
@@ -45,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: the route, over how many connections, one item a request or 1,000."""
+    """A load: the route, the number of connections, and one item a request or 1,000."""
 
     route: Route
     connections: int
@@ -58,7 +57,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contender with so many cores, and the loads that it is measured under."""
+    """A contender, its number of cores, and its loads."""
 
     contender: Contender
     cores: int
@@ -79,7 +78,7 @@ class Sample:
 
 @dataclass
 class Results:
-    """What was measured, round by round, and who fell out."""
+    """All measurements, round by round, and the failures."""
 
     samples: dict[Key, dict[int, Sample]] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
@@ -89,9 +88,19 @@ class Results:
     def per_round(self, key: Key, figure: Callable[[Measured], float]) -> dict[int, float]:
         return {number: figure(sample.measured) for number, sample in self.samples.get(key, {}).items()}
 
+    def best_peer(self, cores: int = 1) -> str:
+        """The peer that answers most `/add` requests at 32 connections; empty if none was measured."""
+        rates = {
+            name: median(per_round.values())
+            for name, contender in CONTENDERS.items()
+            if contender.kind == "peer"
+            and (per_round := self.per_round((name, "/add", 32, cores), lambda each: each.requests_per_second))
+        }
+        return max(rates, key=lambda name: rates[name], default="")
+
 
 def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
-    """Who is measured under what: groups, each of which runs side by side."""
+    """The groups of contenders that run side by side, with their loads."""
     loads = _quick_loads if quick else _loads
     chosen = [CONTENDERS[name] for name in names]
     close = [contender for contender in chosen if contender.kind in ("ours", "floor")]
@@ -106,7 +115,7 @@ def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
 
 
 def _quick_loads(contender: Contender, cores: int) -> tuple[Load, ...]:
-    """The headline, on one core: both routes at 1 and 32 connections; beside service and floor, `/add` at 32."""
+    """The headline, on one core: both routes at 1 and 32 connections; for the others, `/add` at 32."""
     if cores > 1 or contender.name == "keras-thread":
         return ()
     if contender.name not in ("ours", "floor"):
@@ -141,7 +150,7 @@ class Bench:
         self._senders: dict[tuple[str, Load], Sender] = {}
 
     def measure(self, groups: Sequence[Sequence[Entry]], rounds: int) -> None:
-        """Every group in every round, in turn from the other end."""
+        """Measure every group in every round, every second round in reverse."""
         for number in range(rounds):
             for group in groups if number % 2 == 0 else reversed(groups):
                 for route, entries in _by_route(group):
@@ -176,7 +185,7 @@ class Bench:
         return self._guarded(entry, start)
 
     def _guarded(self, entry: Entry, action: Callable[[], T]) -> T | None:
-        """What `action` gives; or None, where a contender fails, which is then left out for a round, or for good."""
+        """The result of `action`, or None if the contender fails. It is then left out for a round, or for good."""
         try:
             return action()
         except (ServerFailed, CannotPrepare, OSError, RuntimeError) as error:
@@ -257,7 +266,7 @@ class Bench:
 
 
 def _by_route(group: Sequence[Entry]) -> Iterator[tuple[Route, list[Entry]]]:
-    """The routes that a group is asked on, each with those that are."""
+    """The routes of a group's loads, each with its entries."""
     routes: tuple[Route, ...] = ("add", "reverse")
     for route in routes:
         if entries := [entry for entry in group if any(load.route == route for load in entry.loads)]:
@@ -269,162 +278,19 @@ def _rotated(items: Sequence[T], by: int) -> list[T]:
     return [*items[by:], *items[:by]]
 
 
-def run(names: Sequence[str], models_dir: Path, *, quick: bool, rounds: int, window: int) -> dict[str, Any]:
-    """Measure those named, and give all figures as plain data. Raises `CannotPrepare`."""
+def run(names: Sequence[str], models_dir: Path, *, quick: bool, rounds: int, window: int) -> Results:
+    """Measure these contenders. Raises `CannotPrepare`."""
     wrk.ensure()
-    cores = len(machine.cores())
-    groups = plan(names, quick=quick, cores=cores)
+    groups = plan(names, quick=quick, cores=len(machine.cores()))
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(models_dir, Path(directory), window)
         bench.measure(groups, rounds)
         results = bench.results
         full = results.per_round(("floor", "/add", 32, 1), lambda measured: measured.requests_per_second)
         if full and not quick:
-            best = best_peer(results)
-            swept = [name for name in ("ours", "floor", best) if name in CONTENDERS]
+            swept = [name for name in ("ours", "floor", results.best_peer()) if name in CONTENDERS]
             bench.sweep(swept, median(full.values()), window)
-    divided = {workers: machine.divide(machine.cores(), workers) for workers in {1, cores}}
-    return {
-        "benchmark": "serving",
-        "machine": machine.describe(),
-        "settings": {
-            "rounds": rounds,
-            "window_s": window,
-            "warm_up_s": WARM_UP_S,
-            "quick": quick,
-            "cores": {
-                str(workers): {"server": sorted(each.server), "generator": sorted(each.generator)}
-                for workers, each in divided.items()
-            },
-        },
-        "contenders": {name: CONTENDERS[name].about for name in names},
-        "failures": results.failures,
-        "rows": rows(results),
-        "open_loop": results.sweep,
-        **headline(results),
-    }
-
-
-def rows(results: Results) -> list[dict[str, Any]]:
-    """A row for each contender, route and load."""
-    return [
-        _row(key, list(samples.values()), results.checked.get(key[0], 0)) for key, samples in results.samples.items()
-    ]
-
-
-def _row(key: Key, samples: Sequence[Sample], checked: int) -> dict[str, Any]:
-    name, route, connections, cores = key
-    measured = [sample.measured for sample in samples]
-
-    def spread(figure: Callable[[Measured], float]) -> dict[str, float]:
-        return Spread.of([figure(each) for each in measured]).as_data()
-
-    return {
-        "contender": name,
-        "route": route,
-        "connections": connections,
-        "workers": cores,
-        "requests_per_second": spread(lambda each: each.requests_per_second),
-        "answers_per_second": spread(lambda each: each.answers_per_second),
-        "p50_us": spread(lambda each: each.p50_us),
-        "p90_us": spread(lambda each: each.p90_us),
-        "p99_us": spread(lambda each: each.p99_us),
-        "max_us": spread(lambda each: each.max_us),
-        "requests": sum(each.requests for each in measured),
-        "answers_checked": sum(each.answers for each in measured) if CONTENDERS[name].check == "truth" else 0,
-        "answers_checked_before": checked,
-        "wrong": sum(each.wrong for each in measured),
-        "errors": sum(each.errors for each in measured),
-        "generator_cpu": median(each.generator_cpu for each in measured),
-        "server_cpu": median(sample.server_cpu for sample in samples),
-        "rounds": len(samples),
-    }
-
-
-def best_peer(results: Results, cores: int = 1) -> str:
-    """The peer that answers most `/add` requests at 32 connections; empty where none was measured."""
-    rates = {
-        name: median(per_round.values())
-        for name, contender in CONTENDERS.items()
-        if contender.kind == "peer"
-        and (per_round := results.per_round((name, "/add", 32, cores), lambda each: each.requests_per_second))
-    }
-    return max(rates, key=lambda name: rates[name], default="")
-
-
-def headline(results: Results) -> dict[str, Any]:
-    """The ratios, each the median over the rounds of the ratio within a round, and their spreads."""
-    most = max((cores for _, _, _, cores in results.samples), default=1)
-    figures: dict[str, list[float]] = {}
-
-    def compare(name: str, ours: Key, theirs: Key, figure: Callable[[Measured], float] = _rate) -> None:
-        figures[name] = stats.ratios(results.per_round(ours, figure), results.per_round(theirs, figure))
-
-    def key(name: str, route: str = "/add", connections: int = 32, cores: int = 1) -> Key:
-        return name, route, connections, cores
-
-    compare("add_to_floor_c32", key("ours"), key("floor"))
-    compare("reverse_to_floor_c32", key("ours", "/reverse"), key("floor", "/reverse"))
-    compare("add_to_plain_fastapi_c32", key("ours"), key("plain"))
-    compare("reverse_to_plain_fastapi_c32", key("ours", "/reverse"), key("plain", "/reverse"))
-    compare("add_to_best_peer_c32", key("ours"), key(best_peer(results)))
-    compare("add_to_tutorial_c32", key("ours"), key("tutorial"))
-    compare("add_to_keras_thread_c32", key("ours"), key("keras-thread"))
-    compare("add_p99_to_floor_c32", key("ours"), key("floor"), _p99)
-    compare("reverse_p99_to_floor_c32", key("ours", "/reverse"), key("floor", "/reverse"), _p99)
-    for route in ("add", "reverse"):
-        one = (key(name, f"/{route}", 1) for name in ("ours", "floor"))
-        figures[f"{route}_c1_median_over_floor_us"] = stats.differences(
-            *(results.per_round(each, _p50) for each in one)
-        )
-    for connections in (1, 4):
-        batch = results.per_round(key("ours", "/add/batch", connections), lambda each: each.answers_per_second)
-        figures[f"add_batch_c{connections}_expressions_per_second"] = list(batch.values())
-    if most > 1:
-        peer = best_peer(results, most)
-        compare("add_to_floor_c32_all_cores", key("ours", cores=most), key("floor", cores=most))
-        compare("add_to_best_peer_c32_all_cores", key("ours", cores=most), key(peer, cores=most))
-        compare("add_all_cores_to_one_c32", key("ours", cores=most), key("ours"))
-    measured = {name: values for name, values in figures.items() if values}
-    return {
-        "best_peer": best_peer(results),
-        "ratios": {name: Spread.of(values).as_data()["median"] for name, values in measured.items()},
-        "ratios_spread": {name: Spread.of(values).as_data() for name, values in measured.items()},
-    }
-
-
-def _rate(measured: Measured) -> float:
-    return measured.requests_per_second
-
-
-def _p50(measured: Measured) -> float:
-    return measured.p50_us
-
-
-def _p99(measured: Measured) -> float:
-    return measured.p99_us
-
-
-def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows as they are printed."""
-    return [
-        {
-            "contender": row["contender"],
-            "route": row["route"],
-            "connections": row["connections"],
-            "workers": row["workers"],
-            "answers/s": row["answers_per_second"]["median"],
-            "least": row["answers_per_second"]["min"],
-            "most": row["answers_per_second"]["max"],
-            "p50 ms": row["p50_us"]["median"] / 1000,
-            "p99 ms": row["p99_us"]["median"] / 1000,
-            "errors": row["errors"] + row["wrong"],
-            "generator": row["generator_cpu"],
-            "server": row["server_cpu"],
-            "server µs": 1e6 * row["server_cpu"] / row["requests_per_second"]["median"],
-        }
-        for row in sorted(data["rows"], key=lambda row: (row["workers"], row["route"], row["connections"]))
-    ]
+    return results
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
-"""How long from the start of a process to its first right answer, what it then holds in memory, and what it is on disk.
+"""Time from the start of a process to its first right answer, its memory then, and its size on disk.
 
-Knows nothing of how a contender works. One worker, on all cores; each is started anew in every round, in turn, with its
-files in the page cache.
+One worker, on all cores. Each contender is started again in every round, in turn, with its files in the page cache.
+Knows nothing of how a contender works.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TENSORFLOW = Contender(
 
 
 def run(names: Sequence[str], models_dir: Path, *, rounds: int) -> dict[str, Any]:
-    """Start each of those named `rounds` times, and give all figures as plain data."""
+    """Start each of these contenders `rounds` times. All figures as plain data."""
     chosen = [CONTENDERS[name] for name in names]
     chosen += [TENSORFLOW] if "ours" in names else []
     starts: dict[str, dict[int, dict[str, float]]] = {}
@@ -105,7 +105,7 @@ def _ratios(starts: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str
 
 
 def image_mb() -> dict[str, float] | None:
-    """Megabytes of the container's image and of the base that it stands on; None where it was not built here."""
+    """Megabytes of the container's image and of its base image; None if it was not built here."""
     for engine in ("docker", "podman"):
         if not shutil.which(engine):
             continue
@@ -120,7 +120,7 @@ def image_mb() -> dict[str, float] | None:
 
 
 def _inspect(engine: str, image: str) -> Any:
-    """What an engine knows of an image. Raises `ValueError` or `LookupError` where it has none of that name."""
+    """What a container engine knows about an image. Raises `ValueError` or `LookupError` if it has no such image."""
     command = [engine, "image", "inspect", image]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return json.loads(result.stdout)[0]

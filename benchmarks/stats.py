@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios of what was measured round by round. Knows nothing of what was measured."""
+"""Medians, spreads and ratios of figures measured round by round. Knows nothing of what they mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 Rounds = Mapping[int, float]
-"""A figure for each round in which there is one."""
+"""A figure for each round that has one."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def as_data(self, digits: int = 4) -> dict[str, float]:
-        """Plain data, each figure to so many significant digits."""
+        """Plain data, with figures rounded to significant digits."""
         return {name: significant(value, digits) for name, value in vars(self).items()}
 
 
 def ratios(ours: Rounds, theirs: Rounds) -> list[float]:
-    """Ours over theirs, round by round: what disturbed a round disturbed both, so it cancels out."""
+    """Ours over theirs, round by round. What disturbs a round disturbs both, so it cancels out."""
     return [ours[number] / theirs[number] for number in sorted(set(ours) & set(theirs)) if theirs[number]]
 
 

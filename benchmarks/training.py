@@ -1,4 +1,4 @@
-"""The tutorials' recipes as given against ours: same network, same number of samples, whole processes, in turn.
+"""The tutorials' recipes as given against ours: same network, no more samples, in turn, each in its own process.
 
 Knows nothing of what a recipe does; each run is a process of its own (trial.py), which times itself.
 """
@@ -18,7 +18,7 @@ from benchmarks.stats import Spread
 
 PROBLEMS = ("sums", "lists")
 Outcomes = dict[tuple[str, str], dict[int, dict[str, float]]]
-"""Of each kind of run and problem, what came of it round by round."""
+"""The results of each kind of run and problem, round by round."""
 
 
 def run(*, rounds: int, quick: bool) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def trial(kind: str, problem: str, seed: int) -> dict[str, float]:
 
 
 def headline(outcomes: Outcomes) -> dict[str, dict[str, float]]:
-    """How many times faster ours are, and what came out wrong."""
+    """How many times faster ours are, and how many answers are wrong."""
     measured: dict[str, list[float]] = {}
     for problem in PROBLEMS:
 

@@ -1,6 +1,6 @@
 """One training run in a process of its own: `python -m benchmarks.trial given|ours|sustained sums|lists SEED`.
 
-Prints a line of JSON. Imports are timed apart, and trying the trained network is not timed at all.
+Prints a line of JSON. Imports are timed separately. Trying the trained network is not timed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RECIPES: dict[str, str] = {"sums": "addition-three-terms", "lists": "reversal-si
 SUSTAINED_BATCH = 1_024
 SUSTAINED_STEPS = 50
 SUSTAINED_EPOCHS = 9
-"""The first of which compiles, and is not counted."""
+"""The first one compiles, and does not count."""
 
 
 def given(problem: str, seed: int) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def given(problem: str, seed: int) -> dict[str, Any]:
 
 
 def ours(problem: str, seed: int) -> dict[str, Any]:
-    """Our recipe: same network, same number of samples."""
+    """Our recipe: same network, no more samples."""
     from seq2seq.decoding import Autoregressive, RepeatVector
     from seq2seq.proving import running
     from training import fitting
@@ -69,7 +69,7 @@ def _step(outputs: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def sustained(problem: str, seed: int) -> dict[str, Any]:
-    """Our examples a second as long runs have them: in large batches, and once all is compiled."""
+    """Our examples a second in a long run: in large batches, once all is compiled."""
     import keras
 
     from training import fitting
@@ -91,7 +91,7 @@ def sustained(problem: str, seed: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for and print what came of it."""
+    """Do the run that the arguments name, and print its result."""
     kind, problem, seed = arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seq2seq import bundle
+from seq2seq.problem import oracle
 
 Route = Literal["add", "reverse"]
 MODELS: dict[Route, str] = {"add": "addition", "reverse": "reversal"}
@@ -38,7 +39,7 @@ def newest(models_dir: Path, route: Route) -> Path:
 
 def questions(models_dir: Path, route: Route, n: int, seed: int = 0) -> list[Question]:
     """n random questions, as the service's clients ask them."""
-    problem = bundle.read_manifest(newest(models_dir, route)).problem
+    problem = oracle(bundle.read_manifest(newest(models_dir, route)).problem)
     sources = problem.sample_sources(np.random.default_rng(seed), n)
     truths = problem.decode(problem.answer(sources))
     values = problem.requests(sources)

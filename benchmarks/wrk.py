@@ -1,8 +1,7 @@
-"""The closed-loop load generator: wrk, from the system's packages. Knows nothing of who answers.
+"""The closed-loop load generator: wrk, from the system's packages. Knows nothing of the server.
 
-Each connection sends its next request as soon as it has its last answer, and every answer is checked as it comes
-(load.lua). wrk's latencies are those of its version 4: it fills in what a stall kept it from asking, which makes tail
-latencies worse, for all contenders alike.
+Each connection sends its next request as soon as it has the last answer. load.lua checks every answer. wrk 4 adds the
+latencies of requests that a stall kept it from sending. This makes tail latencies worse, for all contenders alike.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Check = Literal["truth", "form"]
 
 @dataclass(frozen=True)
 class Requests:
-    """What wrk sends to one path, and what it takes for a right answer."""
+    """The requests for one path, and their right answers."""
 
     path: str
     bodies: Sequence[str]
@@ -38,7 +37,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Measured:
-    """One window of load: what was answered, how fast, and how much of a core the generator took."""
+    """One window of load: the answers, how fast they came, and how much of a core the generator took."""
 
     requests: int
     seconds: float
@@ -69,7 +68,7 @@ class Measured:
 
 
 def ensure() -> None:
-    """Install wrk where it is missing and that can be done. Raises `CannotPrepare`."""
+    """Install wrk if it is missing. Raises `CannotPrepare` if that fails."""
     if shutil.which("wrk"):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
@@ -92,7 +91,7 @@ class Sender:
         )
 
     def send(self, port: int, connections: int, seconds: int, cores: Iterable[int], *, timeout: int = 10) -> Measured:
-        """Load a server for `seconds`, the generator on `cores`."""
+        """Load a server for `seconds`, with the generator on `cores`."""
         requests, cores = self._requests, frozenset(cores)
         command = [
             "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",

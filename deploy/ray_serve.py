@@ -1,14 +1,13 @@
-"""The service on Ray Serve: the same app, in replicas that Ray spreads over a cluster, replaces, and scales by load.
+"""The service on Ray Serve: the same app in replicas. Ray spreads them over a cluster, replaces and scales them.
 
     serve run deploy.ray_serve:build max_replicas=8
 
-Runs in the environment of deploy/requirements/ray.txt, with the code and the models at the same place on every node.
-The settings are those of the environment that the command is given in, and reach every replica. Ray's proxies hold the
-connections, so what is set for those (host, port, workers, the times for reading, idling and stopping) means nothing
-here.
+It needs the packages of deploy/requirements/ray.txt, with the code and the models at the same path on every node. The
+settings come from the environment of the command and reach every replica. Ray's proxies hold the connections, so the
+settings for those (host, port, workers, the times for reading, idling and stopping) have no effect here.
 """
 
-# Ray looks at `build`'s annotation to know what to make of the arguments, so annotations stay what they are here.
+# Ray reads `build`'s annotation to parse the arguments, so annotations must not become strings here.
 
 import os
 from typing import Any
@@ -24,11 +23,11 @@ from app.settings import PREFIX, load, variable
 
 
 class Arguments(BaseModel):
-    """What `serve run` may be told.
+    """The arguments of `serve run`.
 
     min_replicas, max_replicas  how many processes serve
-    cpus                        what a replica counts for on its node; one takes a core at most
-    target_ongoing_requests     how many requests a replica should have in its hands; more of them, more replicas
+    cpus                        cores reserved for a replica on its node; a replica uses one at most
+    target_ongoing_requests     requests in flight for each replica; with more, Ray adds replicas
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,11 +39,11 @@ class Arguments(BaseModel):
 
 
 class Unhealthy(Exception):
-    """A replica that is to be replaced. The message says why."""
+    """A replica that must be replaced. The message says why."""
 
 
 class IdOnce:
-    """Leaves the request id out of an answer's headers where it is the one that came in, for Ray's proxies add that."""
+    """Drops the request id from an answer's headers if the client sent it, because Ray's proxies add it again."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -61,32 +60,32 @@ class IdOnce:
 
 
 def application() -> ASGIApp:
-    """The service's app as a replica runs it, with models of its own."""
+    """The service's app for one replica, with its own models."""
     return IdOnce(create_app())
 
 
 @serve.deployment(health_check_period_s=2, health_check_timeout_s=10, graceful_shutdown_timeout_s=20)
 @serve.ingress(application)
 class Service:
-    """What a replica runs."""
+    """One replica."""
 
     app: Any
 
     async def check_health(self) -> None:
-        """Ray's question whether to keep this replica: what the app itself says of being alive. Raises `Unhealthy`."""
+        """Ask the app whether it is alive; Ray calls this. Raises `Unhealthy`."""
         status = await _status(self.app, "/health/live")
         if status != 200:
             raise Unhealthy(f"/health/live answered {status}")
 
 
 def build(arguments: Arguments) -> Application:
-    """The application, to be run. Raises `WrongSetting` here rather than in each replica."""
+    """The application for Ray to run. Raises `WrongSetting` here and not in each replica."""
     settings = load()
     variables = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     variables[variable("models_dir")] = str(settings.models_dir.resolve())  # a replica's working directory is Ray's
     deployment: Any = Service
     return deployment.options(
-        # The app has a bounded queue for each model and says 429 itself, so Ray need not hold anything back.
+        # The app has a bounded queue for each model and answers 429 itself, so Ray holds nothing back.
         max_ongoing_requests=4 * settings.max_queue,
         logging_config={"enable_access_log": settings.access_log},
         ray_actor_options={"num_cpus": arguments.cpus, "runtime_env": {"env_vars": variables}},
@@ -101,7 +100,7 @@ def build(arguments: Arguments) -> Application:
 
 
 async def _status(app: Any, path: str) -> int:
-    """The status of the answer to a GET, without a connection."""
+    """The status that the app answers to a GET, without a connection."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -34,7 +34,7 @@ import numpy as np
 
 from seq2seq.decoding import Network
 from seq2seq.evidence import Proof
-from seq2seq.problem import Problem, RuleBroken, SpecError
+from seq2seq.problem import Problem, RuleBroken, SpecError, oracle
 from seq2seq.problems import from_spec
 
 FORMAT = 3
@@ -328,8 +328,8 @@ def check_proven(bundle: Bundle) -> None:
 def check_answers(bundle: Bundle, network: Network) -> None:
     """Ask a loaded network that was proven exact for answers that are known. Raises `BundleError` if any is wrong."""
     problem = bundle.manifest.problem
-    sources = problem.sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
-    right = problem.answer(sources)  # (n, T)
+    sources = oracle(problem).sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
+    right = oracle(problem).answer(sources)  # (n, T)
     ids, probabilities = network.greedy(sources)
     if ids.shape != right.shape or probabilities.shape != right.shape:
         raise BundleError(bundle.path, f"its network gives arrays of {ids.shape} for answers of {right.shape}")
@@ -439,7 +439,7 @@ class _Reader:
         seen = decided + proof.tried
         fits = (
             min(proof.by_enumeration, proof.by_bounds, proof.tried, proof.held_out_wrong) >= 0
-            and proof.domain == problem.domain_size >= decided
+            and proof.domain == oracle(problem).domain_size >= decided
             and 0 in (decided, proof.tried)
             and proof.held_out_wrong <= proof.wrong <= seen
             and proof.held_out_wrong <= proof.held_out <= seen

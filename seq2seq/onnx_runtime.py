@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seq2seq.problem import oracle
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded: it would report its use
 
 import numpy as np
@@ -115,7 +117,7 @@ def check_parts(bundle: Bundle, network: Network) -> None:
     sources = np.concatenate(
         [
             problem.encode([problem.parse(example.request) for example in bundle.manifest.golden]),
-            problem.sample_sources(np.random.default_rng(COMPARED), COMPARED),
+            oracle(problem).sample_sources(np.random.default_rng(COMPARED), COMPARED),
         ]
     )  # (n, S)
     parts = load_parts(bundle, optimized=False)

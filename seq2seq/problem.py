@@ -8,7 +8,7 @@ and the training data cannot drift apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -42,8 +42,24 @@ class SpecError(ValueError):
 
 
 @dataclass(frozen=True)
+class Field:
+    """A value that a client sends or gets.
+
+    name         what it is called in requests and answers; `plural` is what a batch calls many of them
+    schema       JSON Schema: a text, an integer (perhaps null), or a list of integers
+    value        symbols → the value: of what `parse` gave for an input, of what the model wrote for an output
+    """
+
+    name: str
+    plural: str
+    schema: dict[str, Any]
+    description: str
+    value: Callable[[Symbols], Any]
+
+
+@dataclass(frozen=True)
 class Problem(ABC):
-    """A sequence-to-sequence task with a known answer.
+    """A sequence-to-sequence task, as training and serving must agree on it.
 
     Subclasses are frozen dataclasses whose fields are the spec. B or n is the batch, S the source length, T the
     target length.
@@ -51,9 +67,11 @@ class Problem(ABC):
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Problem]]] = {}
+    """Every kind whose module is loaded, by its name."""
 
     def __init_subclass__(cls) -> None:
-        cls.kinds[cls.kind] = cls
+        if "kind" in vars(cls):
+            cls.kinds[cls.kind] = cls
 
     # What the network sees --------------------------------------------------------------------------------
 
@@ -75,7 +93,51 @@ class Problem(ABC):
     def target_length(self) -> int:
         """T, the length every target is padded to; never shorter than the longest answer."""
 
-    # Data -------------------------------------------------------------------------------------------------
+    # Requests and answers ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def parse(self, value: object) -> Symbols:
+        """A request's value → its symbols, unpadded, in their one canonical form. Raises `RuleBroken`."""
+
+    @abstractmethod
+    def requests(self, sources: IdArray) -> list[Any]:
+        """Padded source ids (n, S) → the requests' values that `parse` and `encode` turn into them."""
+
+    @abstractmethod
+    def encode(self, sources: Sequence[Symbols]) -> IdArray:
+        """What `parse` gave, n of them → padded source ids (n, S)."""
+
+    @abstractmethod
+    def decode(self, targets: IdArray) -> list[Symbols]:
+        """Target ids (n, T) → the symbols that were written, padding dropped."""
+
+    @property
+    @abstractmethod
+    def input(self) -> Field:
+        """What a request holds. Its schema says what `parse` accepts."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[Field, ...]:
+        """What an answer holds, all of it from the symbols that the model wrote; the first one is the answer itself."""
+
+    def render(self, symbols: Symbols) -> Any:
+        """The symbols that a model wrote → the first output's value."""
+        return self.outputs[0].value(symbols)
+
+    # The spec ---------------------------------------------------------------------------------------------
+
+    def spec(self) -> dict[str, Any]:
+        """The problem as plain data, from which `seq2seq.problems.from_spec` rebuilds it."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Oracle(Problem):
+    """A problem whose truth can be computed.
+
+    Proofs, live quality and training on the fly need it. Serving does not, and no answer comes from it.
+    """
 
     @abstractmethod
     def sample_sources(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> IdArray:
@@ -123,42 +185,16 @@ class Problem(ABC):
         sources = self.sample_sources(rng, n)
         return sources, self.answer(sources)
 
-    # Requests and answers ---------------------------------------------------------------------------------
-
-    @abstractmethod
-    def parse(self, value: object) -> Symbols:
-        """A request's value → its symbols, unpadded, in their one canonical form. Raises `RuleBroken`."""
-
-    @abstractmethod
-    def requests(self, sources: IdArray) -> list[Any]:
-        """Padded source ids (n, S) → the requests' values that `parse` and `encode` turn into them."""
-
-    @abstractmethod
-    def encode(self, sources: Sequence[Symbols]) -> IdArray:
-        """What `parse` gave, n of them → padded source ids (n, S)."""
-
-    @abstractmethod
-    def decode(self, targets: IdArray) -> list[Symbols]:
-        """Target ids (n, T) → the symbols that were written, padding dropped."""
-
-    @abstractmethod
-    def render(self, symbols: Symbols) -> Any:
-        """The symbols that a model wrote → the response's value; None where they are no such value."""
-
     @abstractmethod
     def truth(self, symbols: Symbols) -> Any:
-        """What `parse` gave → the value that a right answer renders to. For counting, never for answering."""
+        """What `parse` gave → the first output's value in a right answer."""
 
-    @property
-    @abstractmethod
-    def schema(self) -> dict[str, Any]:
-        """What `parse` accepts, as JSON Schema."""
 
-    # The spec ---------------------------------------------------------------------------------------------
-
-    def spec(self) -> dict[str, Any]:
-        """The problem as plain data, from which `seq2seq.problems.from_spec` rebuilds it."""
-        return {"kind": self.kind, **asdict(self)}
+def oracle(problem: Problem) -> Oracle:
+    """The same problem, as one whose truth can be computed. Raises `TypeError` for any other."""
+    if not isinstance(problem, Oracle):
+        raise TypeError(f"the truth of the kind {problem.kind} cannot be computed")
+    return problem
 
 
 def kind_of(value: object) -> str:

@@ -21,7 +21,7 @@ from seq2seq import bundle as bundles
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import RepeatVector, States
 from seq2seq.evidence import UNKNOWN, Proof
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, oracle
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 from seq2seq.vocabulary import FloatArray, IdArray
@@ -32,7 +32,7 @@ CERTAINTY = 0.999
 SEQUENCE = [20, 36, 40, 10, 34, 28]
 
 
-def truthful(problem: Problem, answer: Callable[[IdArray], IdArray] | None = None) -> RepeatVector:
+def truthful(problem: Oracle, answer: Callable[[IdArray], IdArray] | None = None) -> RepeatVector:
     """A network that gives `answer`, or the truth, each symbol with the probability `CERTAINTY`."""
 
     def encode(sources: IdArray) -> States:
@@ -45,7 +45,7 @@ def truthful(problem: Problem, answer: Callable[[IdArray], IdArray] | None = Non
     return RepeatVector(encode, decode)
 
 
-def manifest(problem: Problem, name: str, *, version: str = "1", golden: tuple[Golden, ...] = ()) -> Manifest:
+def manifest(problem: Oracle, name: str, *, version: str = "1", golden: tuple[Golden, ...] = ()) -> Manifest:
     """The manifest of a network that was never fitted, with what a proof of a truthful one would say."""
     encoder, decoder = units = (problem.source_length,), (8,)
     recipe = {"family": "repeat_vector", "encoder_units": list(encoder), "decoder_units": list(decoder)}
@@ -63,7 +63,7 @@ def manifest(problem: Problem, name: str, *, version: str = "1", golden: tuple[G
     )
 
 
-def proof(problem: Problem) -> Proof:
+def proof(problem: Oracle) -> Proof:
     """What is known of a truthful network."""
     weakest = problem.requests(problem.sample_sources(np.random.default_rng(0), 1))[0]
     return replace(
@@ -72,7 +72,7 @@ def proof(problem: Problem) -> Proof:
     )  # fmt: skip
 
 
-def _example(problem: Problem) -> Golden:
+def _example(problem: Oracle) -> Golden:
     sources = problem.sample_sources(np.random.default_rng(0), 1)
     answer = problem.decode(problem.answer(sources))[0]
     return Golden(problem.requests(sources)[0], answer, CERTAINTY**problem.target_length)
@@ -108,7 +108,7 @@ def repository(
     """A repository that serves these models, and loads others as truthful networks."""
 
     def load_model(directory: Path) -> Model:
-        return registry.load_model(directory, load, kind=None, batch_size=4)
+        return registry.load_model(directory, load, batch_size=4)
 
     made = Repository(models_dir, Trial(load_model), load_model, serve, still_s=still_s, **options)
     for model in models:
@@ -131,7 +131,7 @@ class Trial:
 
 def load(bundle: Bundle) -> RepeatVector:
     """What stands for a runtime: a truthful network for whatever bundle."""
-    return truthful(bundle.manifest.problem)
+    return truthful(oracle(bundle.manifest.problem))
 
 
 def write_bundle(models_dir: Path, manifest: Manifest) -> Path:

@@ -53,6 +53,12 @@ class Service:
             response = connection.getresponse()
             return response.status, json.loads(response.read())
 
+    def text(self, path: str) -> str:
+        """The text of an answer to a GET."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode("utf-8")
+
     def add(self, expression: str) -> Any:
         status, answer = self.ask("POST", "/add", {"expression": expression})
         assert status == 200, answer

@@ -1,11 +1,19 @@
-"""docs/: what they name is there, and their figures are those that were measured."""
+"""README.md and docs/: what they name is there, their examples work, and their figures are those that were measured."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import service
 
 from app import settings
 from app.settings import Settings
@@ -15,16 +23,35 @@ OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """What links to a page's headings are called: `## Roll-back, in steps` → `roll-back-in-steps`."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "SECURITY.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    for path, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs").iterdir() if f"(docs/{page.name})" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_exist(page: Path) -> None:
     known = {settings.variable(name) for name in Settings.model_fields}
     assert set(re.findall(r"APP_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8"))) <= known
+
+
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    assert len(text.split()) <= 1_300
 
 
 TEXTS = [*PAGES, ROOT / "SECURITY.md", *(ROOT / "deploy").rglob("*.y*ml"), *(ROOT / "deploy").rglob("*.cfg")]
@@ -44,8 +71,47 @@ def test_defaults_are_so() -> None:
 def test_commands_of_make_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     used = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert used
+    assert used or page.name != "README.md"
     assert set(used) <= set(targets)
+
+
+def examples(pattern: str) -> list[Any]:
+    """Every example of a kind, with the name of its page."""
+    found = [(page.name, match) for page in PAGES for match in re.findall(pattern, page.read_text(), re.MULTILINE)]
+    return [pytest.param(match, id=f"{name}-{place}") for place, (name, match) in enumerate(found)]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with service.running(drain_s=0) as running:
+        yield running.port
+
+
+def output(port: int, *command: str) -> str:
+    """What an example prints, with the port of a service that runs."""
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    told = [part.replace("127.0.0.1:8000", f"127.0.0.1:{port}") for part in command]
+    return subprocess.run(told, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+@pytest.mark.parametrize("example", examples(r"^\$ (curl .+)\n(.+)$"))
+def test_example_in_the_shell_answers_so(port: int, example: tuple[str, str]) -> None:
+    command, shown = example
+    answer, expected = json.loads(output(port, *shlex.split(command))), json.loads(shown)
+    if "request_id" in expected:
+        expected["request_id"] = answer["request_id"]  # another one each time
+    assert answer == expected
+
+
+@pytest.mark.parametrize("code", examples(r"^```python\n((?:.*\n)+?)```$"))
+def test_example_in_python_prints_so(port: int, code: str) -> None:
+    assert output(port, sys.executable, "-c", code) == code.rpartition("# ")[2].strip()
+
+
+@pytest.mark.parametrize("code", examples(r"^```js\n((?:.*\n)+?)```$"))
+def test_example_in_javascript_prints_so(port: int, code: str) -> None:
+    assert output(port, "node", "--input-type=module", "-e", code) == code.rpartition("// ")[2].strip()
 
 
 def test_metrics_exist() -> None:

@@ -1,6 +1,7 @@
-"""The house itself: which way imports run, and that the README and pyproject.toml say what is so."""
+"""The house itself: which way imports run, and that docs/ and pyproject.toml are right about it."""
 
 import ast
+import builtins
 import re
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 
 import app
 from app import settings
+from seq2seq.problems import from_spec
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
 
 
 def imported(package: str) -> set[str]:
@@ -32,6 +34,59 @@ def test_imports_run_one_way() -> None:
     assert imported("seq2seq") == {"seq2seq", "numpy", "onnx", "onnxruntime"}
     assert "training" not in imported("app")
     assert not {"app", "fastapi", "pydantic"} & imported("training")
+
+
+SUMS = {"min_terms": 2, "max_terms": 3, "largest": 99, "padding": "term", "smallest": 0}
+LISTS = {"shortest": 6, "longest": 6, "cardinality": 50, "take": 3}
+ROOMS = ("text", "settings", "keys", "serving", "http", "operations", "api", "inference_protocol", "main", "command")
+"""The parts of `app`; each imports those before it only. `api` and `inference_protocol` do not know each other."""
+
+
+def room_of(module: str) -> str:
+    return module.removeprefix("app.").partition(".")[0]
+
+
+def imports_within_app(path: Path) -> set[str]:
+    """The parts of `app` that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {room_of(alias.name) for alias in node.names if alias.name.startswith("app.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "app":
+            found |= {alias.name for alias in node.names if alias.name != "VERSION"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app."):
+            found.add(room_of(node.module or ""))
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way_inside_the_app(room: str) -> None:
+    place = ROOT / "app" / room
+    files = list(place.rglob("*.py")) or [place.with_suffix(".py")]
+    allowed = {room, *ROOMS[: ROOMS.index(room)]} - ({"api"} if room == "inference_protocol" else set())
+    for path in files:
+        assert imports_within_app(path) <= allowed, path
+
+
+def test_every_part_of_the_app_has_its_place() -> None:
+    parts = {path.stem for path in (ROOT / "app").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts == {*ROOMS, "__init__", "__main__"}
+
+
+def test_one_table_names_tasks() -> None:
+    """No other file of the service names a task, its kind, or one of its fields."""
+    problems = [from_spec(spec) for spec in ({"kind": "addition", **SUMS}, {"kind": "reversal", **LISTS})]
+    fields = [field for problem in problems for field in (problem.input, *problem.outputs)]
+    names = {problem.kind for problem in problems} | {name for field in fields for name in (field.name, field.plural)}
+    common = {*dir(builtins), "decoded", "sequence", "sequences"}  # words for more than a field
+    for path in (ROOT / "app").rglob("*.py"):
+        if path == ROOT / "app" / "api" / "predict.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words = set(re.findall(r"[A-Za-z_]+", node.value.lower()))
+                assert not words & (names - common), (path, node.value)
+                assert node.value not in names - {"sum"}, (path, node.value)
 
 
 UNASKED = ("app.operations.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "asgiref", "pythonjsonlogger")
@@ -65,15 +120,22 @@ def test_bundles_are_small() -> None:
         assert size < 10_000_000
 
 
-def test_the_readme_lists_every_setting() -> None:
-    assert settings.table() in README
+def test_the_page_of_settings_lists_every_one() -> None:
+    assert settings.table() in (DOCS / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_names_every_module() -> None:
-    layout = README.partition("## Layout")[2]
+def test_the_layout_names_every_module() -> None:
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
     modules = [path for package in ("seq2seq", "training", "app") for path in (ROOT / package).glob("*.py")]
     modules += [path for path in (ROOT / "app").glob("*/*.py") if path.parent.name in ("serving", "http", "operations")]
     assert [path.name for path in modules if path.name != "__init__.py" and path.name not in layout] == []
+
+
+def test_the_layout_names_nothing_else() -> None:
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    packages = ("seq2seq", "training", "app", "benchmarks", "deploy")
+    there = {path.name for package in packages for path in (ROOT / package).rglob("*.py")}
+    assert set(re.findall(r"\w+\.py", layout)) - there == set()
 
 
 def test_the_service_has_the_projects_version() -> None:

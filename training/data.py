@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from seq2seq.holdout import Split, in_split
-from seq2seq.problem import Pair, Problem
+from seq2seq.problem import Oracle, Pair
 from seq2seq.vocabulary import IdArray
 from training.recipes import Recipe
 
@@ -18,7 +18,7 @@ CHUNK = 65_536
 """How many pairs are drawn at once."""
 
 
-def sources_in(problem: Problem, split: Split, rng: np.random.Generator) -> IdArray:
+def sources_in(problem: Oracle, split: Split, rng: np.random.Generator) -> IdArray:
     """Every distinct problem of a split once (n, S)."""
     return np.concatenate(
         [sources[in_split(problem.keys(sources), split)] for sources in problem.distinct(rng, CHUNK)], axis=0
@@ -95,7 +95,7 @@ def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | Non
     return None, None
 
 
-def share_seen(problem: Problem, examples: Pair | None, validation: Pair | None) -> float | None:
+def share_seen(problem: Oracle, examples: Pair | None, validation: Pair | None) -> float | None:
     """The share of the validation pairs whose problem is trained on as well; None if nothing fixed validates."""
     if examples is None or validation is None:
         return None

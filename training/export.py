@@ -24,7 +24,7 @@ from seq2seq import bundle, onnx_runtime
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
 from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
 from seq2seq.evidence import UNKNOWN
-from seq2seq.problem import Problem
+from seq2seq.problem import Problem, oracle
 from seq2seq.proving import proof
 from seq2seq.proving.running import Logits, Mistake
 from seq2seq.vocabulary import FloatArray, IdArray
@@ -138,7 +138,7 @@ def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifes
         logits={"training.keras": keras_logits(problem, draft.network, directory)},
         progress=progress,
     )
-    sources = problem.sample_sources(np.random.default_rng(proof.SEED), GOLDEN_EXAMPLES)
+    sources = oracle(problem).sample_sources(np.random.default_rng(proof.SEED), GOLDEN_EXAMPLES)
     decoded = onnx_runtime.load(files).greedy(sources)
     golden = tuple(
         Golden(request, written, round(confidence, 6))

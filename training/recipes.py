@@ -15,7 +15,7 @@ import numpy as np
 
 from seq2seq.bundle import MOST_FILE_BYTES, PLAIN_NAME, Family, count_parameters
 from seq2seq.holdout import BUCKETS, in_split
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle
 from seq2seq.problems import from_spec
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
@@ -85,7 +85,7 @@ class Recipe:
 
     name: str
     about: str
-    problem: Problem
+    problem: Oracle
     family: Family
     encoder_units: tuple[int, ...]
     decoder_units: tuple[int, ...]

@@ -54,7 +54,7 @@ def card(manifest: Manifest) -> str:
 | | |
 |---|---|
 | problem | `{_inline(manifest.problem.spec())}` |
-| accepts | `{_inline(manifest.problem.schema)}` |
+| accepts | `{_inline(manifest.problem.input.schema)}` |
 | network | {manifest.network.family.replace("_", " ")}, LSTM units {_units(manifest.network.encoder_units)} to \
 {_units(manifest.network.decoder_units)}, {manifest.network.parameters:,} parameters |
 | source and target length | {manifest.problem.source_length} and {manifest.problem.target_length} symbols |

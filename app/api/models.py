@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.http.json_route import Version
 from app.http.problem_details import documented
-from app.http.schemas import ModelDescription, ModelList, ModelName
+from app.http.schemas import ModelDescription, ModelList, ModelName, Version
 from app.serving.repository import Repository
 
 LINKS = {

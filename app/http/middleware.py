@@ -28,13 +28,6 @@ GONE_STATUS = 499
 STATUS = "status"
 """Where a request's state has the status of an answer that was not sent by `send`."""
 
-WHOLE = "app.whole"
-"""Where a scope's extensions have what sends a successful answer, head and body, at once.
-
-It takes the head's lines and the body, and gives whether it has sent them; else `send` must. Whoever wraps `send` to
-see or change answers takes it out, by `only_by_send`.
-"""
-
 OTHER = "other"
 """The route of what was for none."""
 SANE = re.compile(rb"[A-Za-z0-9_.\-]{1,64}")
@@ -49,18 +42,21 @@ logger = logging.getLogger(__name__)
 class RequestMiddleware:
     """Puts the client's request id, or a fresh one, into the request's state and the answer's headers, and notes it.
 
-    `route` is what requests are noted as where that is known; else it is the route that was found for them.
+    If a proxy serves the API under a prefix, `root_path`, nothing behind this sees it: guards and routes compare the
+    same path, whether the proxy takes the prefix off or not.
     """
 
-    def __init__(self, app: ASGIApp, traffic: Traffic, route: str | None = None):
+    def __init__(self, app: ASGIApp, traffic: Traffic, root_path: str = ""):
         self._app = app
         self._traffic = traffic
-        self._route = route
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if root_path := self._root_path or scope.get("root_path", ""):
+            take_off(root_path, scope)
         id_ = request_id(scope)
         scope.setdefault("state", {})["request_id"] = id_.decode("ascii")
         began = perf_counter()
@@ -90,12 +86,15 @@ class RequestMiddleware:
             await problem_details.response(scope, problem)(scope, receive, send_with_id)
         finally:
             seconds = perf_counter() - began
-            self._traffic.note(scope, self._route or route_of(scope), status or scope["state"].get(STATUS, 0), seconds)
+            self._traffic.note(scope, route_of(scope), status or scope["state"].get(STATUS, 0), seconds)
 
 
-def only_by_send(scope: Scope) -> None:
-    """Leave no other way to answer than `send`."""
-    scope.get("extensions", {}).pop(WHOLE, None)
+def take_off(root_path: str, scope: Scope) -> None:
+    """Have a request's path begin after `root_path`, if it begins with that."""
+    rest = scope["path"].removeprefix(root_path)
+    if rest.startswith("/") or not rest:
+        scope["path"] = rest or "/"
+    scope["root_path"] = ""
 
 
 def route_of(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that shows it. Knows nothing of models.
+"""The OpenAPI document and the page that shows it. Knows no models.
 
 The page is Swagger UI, served from the installed package `fastapi-offline` and not from a network far away, so that
 it works where there is none.
@@ -6,31 +6,42 @@ it works where there is none.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app.http import problem_details
 from app.http.guards import HEALTH
+from app.http.lane import MOST_DIGITS
 from app.http.middleware import SANE
 from app.http.problem_details import MEANINGS, Problem
-from app.inference_protocol.messages import ChangeRequest, IndexRequest, InferenceRequest, LoadRequest, ProtocolError
 
 SCHEMAS = "#/components/schemas/{model}"
+TIMEOUT_DESCRIBED = {
+    "name": "X-Timeout-Ms",
+    "in": "header",
+    "description": "Milliseconds that the request may take; it can only shorten what the service grants",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
+}
+PLACES = {"name": "The model's name", "number": "The number of one of the model's versions"}
+"""What stands in a path for a model, and for its version."""
+
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 """How FastAPI describes the errors that this service never gives."""
 
@@ -62,13 +73,70 @@ REQUEST_ID_ANSWERED = {
 }
 
 
-class DocumentedAPI(FastAPI):
-    """FastAPI whose OpenAPI document has this service's errors instead of FastAPI's own, and what all routes share."""
+@dataclass
+class Document:
+    """A part of the OpenAPI document that FastAPI does not write: paths, schemas, examples of what a path names."""
 
-    asks_for_keys = False
+    paths: dict[str, Any] = field(default_factory=dict)
+    schemas: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_post(self, path: str, name: str, summary: str, described: Mapping[str, Any]) -> None:
+        """Add a route that takes POST, and what its path says of a model."""
+        places = [_place(each) for each in re.findall(r"{(\w+)}", path)]
+        parameters = [*places, *described["parameters"]]
+        responses = {str(status): each for status, each in described["responses"].items()}
+        operation = {"operationId": name, "summary": summary.partition(";")[0].rstrip("."), "description": summary}
+        self.paths[path] = {"post": {**operation, **described, "parameters": parameters, "responses": responses}}
+
+    def add_schema(self, model: type[Any], mode: JsonSchemaMode = "validation") -> None:
+        """Add a model and all that it refers to, by their names."""
+        schema = TypeAdapter(model).json_schema(ref_template=SCHEMAS, mode=mode)
+        self.schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+def ref(name: str) -> dict[str, str]:
+    """A reference to a schema of the document."""
+    return {"$ref": SCHEMAS.format(model=name)}
+
+
+def _place(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": PLACES[name], "schema": {"type": "string"}}
+
+
+class DocumentedAPI(FastAPI):
+    """FastAPI whose OpenAPI document has this service's errors instead of FastAPI's own, and what all routes share.
+
+    documents  writes what FastAPI does not know; called anew when `served` gives something else than before
+    served     tells what is served
+    """
+
+    def __init__(
+        self,
+        documents: Callable[[], Iterable[Document]],
+        *,
+        served: Callable[[], Any],
+        asks_for_keys: bool = False,
+        **options: Any,
+    ):
+        self._documents = documents
+        self._served = served
+        self._asks_for_keys = asks_for_keys
+        self._described: Any = None
+        super().__init__(**options)
+
+    def setup(self) -> None:
+        if self.openapi_url:
+            self.add_route(self.openapi_url, self._show, include_in_schema=False)
+
+    async def _show(self, _: Request) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(self.openapi))  # it takes 0.2 s to write
 
     def openapi(self) -> dict[str, Any]:
-        is_made = self.openapi_schema is not None
+        served = self._served()
+        if self.openapi_schema is not None and self._described == served:
+            return self.openapi_schema
+        self.openapi_schema = None
         answering = [route.methods for route in self.routes if isinstance(route, APIRoute) and route.methods]
         answering = [methods for methods in answering if "HEAD" in methods]
         for methods in answering:
@@ -76,16 +144,21 @@ class DocumentedAPI(FastAPI):
         document = super().openapi()
         for methods in answering:
             methods.add("HEAD")
-        if not is_made:
-            _drop_fastapi_errors(document)
-            _add_schema(document, Problem, "serialization")
-            for request in (InferenceRequest, IndexRequest, LoadRequest, ChangeRequest):
-                _add_schema(document, request, "validation")
-            if self.asks_for_keys:
-                _add_refusal(document, 401)
-                _add_keys(document)
-            _add_errors_of_connections(document)
-            _add_request_id(document)
+        _drop_fastapi_errors(document)
+        problem = Document()
+        problem.add_schema(Problem, "serialization")
+        parts = [*self._documents(), problem]
+        for part in parts:
+            document["paths"] |= part.paths
+            document["components"]["schemas"] |= part.schemas
+        for part in parts:
+            _add_examples(document, part.places)
+        if self._asks_for_keys:
+            _add_refusal(document, 401)
+            _add_keys(document)
+        _add_errors_of_connections(document)
+        _add_request_id(document)
+        self._described = served
         return document
 
 
@@ -98,10 +171,12 @@ def finish(routes: Iterable[BaseRoute]) -> None:
                 route.methods.add("HEAD")
 
 
-def _add_schema(document: dict[str, Any], model: type[BaseModel], mode: JsonSchemaMode) -> None:
-    """Describe what routes refer to by its name, since FastAPI has not seen it."""
-    schema = model.model_json_schema(ref_template=SCHEMAS, mode=mode)
-    document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+def _add_examples(document: dict[str, Any], places: Mapping[str, list[str]]) -> None:
+    """Show what a path may name, for every operation."""
+    for _, operation in _operations(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path" and places.get(parameter["name"]):
+                parameter["schema"]["examples"] = places[parameter["name"]]
 
 
 def _drop_fastapi_errors(document: dict[str, Any]) -> None:
@@ -148,7 +223,7 @@ def _add_errors_of_connections(document: dict[str, Any]) -> None:
     It gives a problem where it cannot tell yet which route is meant, so under the inference protocol either may come.
     """
     problem = {problem_details.MEDIA_TYPE: {"schema": {"$ref": SCHEMAS.format(model=Problem.__name__)}}}
-    protocol_error = {problem_details.JSON: {"schema": {"$ref": SCHEMAS.format(model=ProtocolError.__name__)}}}
+    protocol_error = {problem_details.JSON: {"schema": {"$ref": SCHEMAS.format(model="ProtocolError")}}}
     for path, operation in _operations(document):
         answers = operation["responses"]
         for status in (400, 408, 431):

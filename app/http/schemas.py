@@ -5,52 +5,43 @@ A request's fields come from the problem that is served, by `accepted_by`; the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Protocol
+from collections.abc import Iterable
+from typing import Annotated, Any
 
-from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from app.serving.models import Model, ModelReference
+from app.serving.models import Model
 from app.text import clipped
-from seq2seq.problem import RuleBroken
-from seq2seq.vocabulary import Symbols
+from seq2seq.problem import Problem, RuleBroken
 
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
 
-ModelName = Annotated[str, Path(description="The model's name", examples=["addition", "reversal"])]
-ModelVersion = Annotated[str, Path(description="The number of one of the model's versions", examples=["1"])]
+ModelName = Annotated[str, Path(description="The model's name")]
+ModelVersion = Annotated[str, Path(description="The number of one of the model's versions")]
 """What stands in a path for a model."""
 
-
-class Parser(Protocol):
-    """What knows the values that a field may have: a problem, or a model that is trained on one."""
-
-    @property
-    def schema(self) -> dict[str, Any]: ...
-
-    def parse(self, value: object) -> Symbols: ...
+Version = Annotated[
+    str | None,
+    Query(description="The model's version; without it, the one that answers by default"),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1"]}),
+]
 
 
 class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str, accepted_by(problem)]
-    """Validates a field by `parse`, whose symbols it becomes, and describes it by `schema`."""
+    """Validates a field by `parse`, whose symbols it becomes, and describes it by the input's schema."""
 
-    def __init__(self, parser: Parser):
-        self._parser = parser
+    def __init__(self, problem: Problem):
+        self._problem = problem
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._parser.parse)
+        return core_schema.no_info_plain_validator_function(self._problem.parse)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return self._parser.schema
-
-
-def batch_item(parser: Parser) -> JsonSchemaValue:
-    """An item of a batch. Anything else is taken as well, and gets an error of its own."""
-    return {"anyOf": [parser.schema, {"description": "Anything else gets an error of its own in the answer"}]}
+        return self._problem.input.schema
 
 
 class RequestBody(BaseModel):
@@ -76,51 +67,6 @@ class Fault(BaseModel):
         """A broken rule of the value that `pointer` points to."""
         pointer += "".join(f"/{place}" for place in broken.place)
         return cls(pointer=pointer, detail=clipped(broken.message), rule=broken.rule, position=broken.position)
-
-
-class ItemError(BaseModel):
-    """An item of a batch that was refused; it fails nobody else."""
-
-    error: Fault
-
-
-class AddResult(BaseModel):
-    """A sum as the model wrote it."""
-
-    expression: str = Field(description="What was asked, without blanks")
-    sum: int | None = Field(description="The number that the model wrote; null when it wrote none")
-    decoded: str = Field(description="What the model wrote")
-    confidence: float = Field(description="Product of the probabilities of the symbols chosen", ge=0, le=1)
-
-
-class AddResponse(AddResult):
-    model: ModelReference
-
-
-class AddBatchResponse(BaseModel):
-    """The results in the order of the request, each a sum or an error."""
-
-    results: list[AddResult | ItemError]
-    model: ModelReference
-
-
-class ReverseResult(BaseModel):
-    """The first items of a list, last one first, as the model wrote them."""
-
-    sequence: list[int] = Field(description="What was asked")
-    reversed: list[int] = Field(description="What the model wrote")
-    confidence: float = Field(description="Product of the probabilities of the symbols chosen", ge=0, le=1)
-
-
-class ReverseResponse(ReverseResult):
-    model: ModelReference
-
-
-class ReverseBatchResponse(BaseModel):
-    """The results in the order of the request, each a list or an error."""
-
-    results: list[ReverseResult | ItemError]
-    model: ModelReference
 
 
 class NetworkDescription(BaseModel):
@@ -152,7 +98,7 @@ class ModelDescription(BaseModel):
             {
                 **model.manifest.as_data(),
                 "versions": [str(version) for version in sorted(versions)],
-                "limits": model.problem.schema,
+                "limits": model.problem.input.schema,
             }
         )
 
@@ -161,12 +107,5 @@ class ModelList(BaseModel):
     models: list[ModelDescription]
 
 
-class Health(BaseModel):
+class HealthStatus(BaseModel):
     status: str
-
-
-def exemplified(answers: Sequence[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of a success, with the first of `answers` as an example."""
-    if not answers:
-        return {}
-    return {200: {"content": {"application/json": {"example": answers[0].model_dump()}}}}

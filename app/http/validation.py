@@ -84,6 +84,14 @@ def parse(schema: type[Schema], body: bytes, most_faults: int) -> Schema:
         raise Invalid(faults, error.error_count()) from None
 
 
+def parse_whole(schema: type[Schema], body: bytes, most_faults: int) -> Schema:
+    """The same, and no field of the body is given twice. Raises `Invalid`."""
+    value = parse(schema, body, most_faults)
+    if body.count(b":") > len(schema.__pydantic_fields__):  # no other body can give a field twice
+        check_fields(body)
+    return value
+
+
 def check_fields(body: bytes) -> None:
     """Raise `Invalid` where a valid body gives a field of its outermost object twice. Pydantic keeps the last one."""
     names: list[str] = json.loads(body, object_pairs_hook=_names)
@@ -194,7 +202,7 @@ def _describe_json(reason: str, right: str, body: bytes) -> str:
 
 def _shape(schema: type[BaseModel]) -> str:
     """What a right body looks like: an example where the fields that it must have have one, else their names."""
-    fields = {name: field for name, field in schema.model_fields.items() if field.is_required()}
+    fields = {field.alias or name: field for name, field in schema.model_fields.items() if field.is_required()}
     if not fields:
         return "an object"
     if all(field.examples for field in fields.values()):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.http import validation
+from app.http.problem_details import ProblemError
+from app.text import clipped
 
 ANY = -1
 """A dimension of whatever size."""
@@ -19,11 +21,17 @@ MOST_DIMENSIONS = 8
 """How many dimensions a shape may have. A tensor here has two at most."""
 
 BINARY_SIZE = "binary_data_size"
-EXAMPLE = {"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["10+6"]}
 
 
-class RequestRefused(Exception):
-    """A request that the protocol or the model does not accept. The message says what is wrong, and where."""
+LONGEST_REFUSAL = 400
+"""How many characters say why a request was refused."""
+
+
+class RequestRefused(ProblemError):
+    """A request that the protocol or the model does not accept: 400. The message says what is wrong, and where."""
+
+    def __init__(self, message: str):
+        super().__init__(400, clipped(message, LONGEST_REFUSAL))
 
 
 class ProtocolMessage(BaseModel):
@@ -63,7 +71,7 @@ class InferenceRequest(ProtocolMessage):
         default=None,
         description="`binary_data_output`: whether outputs are binary that do not say; `timeout`: in microseconds",
     )
-    inputs: list[RequestInput] = Field(fail_fast=True, min_length=1, examples=[[EXAMPLE]])
+    inputs: list[RequestInput] = Field(fail_fast=True, min_length=1)
     outputs: list[RequestOutput] | None = Field(
         default=None, fail_fast=True, description="All of the model's, where none is named"
     )
@@ -158,11 +166,20 @@ def parse(schema: type[Message], body: bytes) -> Message:
     """JSON as the schema has it. Raises `RequestRefused`."""
     try:
         message = validation.parse(schema, body, most_faults=1)
-        validation.check_all_fields(body)  # 5 microseconds for a usual request
+        # Where each colon belongs to a field that was read, none is given twice. To look closer takes 5 us.
+        if not isinstance(message, InferenceRequest) or body.count(b":") != _fields(message):
+            validation.check_all_fields(body)
     except validation.Invalid as invalid:
         (fault,) = invalid.faults
         raise RequestRefused(f"{fault.pointer}: {fault.detail}" if fault.pointer else fault.detail) from None
     return message
+
+
+def _fields(request: InferenceRequest) -> int:
+    """How many fields a request was read from, less those that its parameters hold within others."""
+    tensors = [*request.inputs, *(request.outputs or ())]
+    parts: list[RequestInput | RequestOutput | InferenceRequest] = [request, *tensors]
+    return sum(len(part.model_fields_set) + len(part.parameters or ()) for part in parts)
 
 
 def parse_request(body: bytes, head_bytes: bytes | None = None) -> tuple[InferenceRequest, bytes]:

@@ -4,27 +4,22 @@
 declare theirs.
 """
 
-from collections.abc import Callable, Collection
-from time import monotonic
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
 
-from app.api.health import require_live, require_ready
-from app.http import content_coding
-from app.http.bodies import Bodies, Headers, headers_of
+from app.http.bodies import Bodies, headers_of
 from app.http.guards import refuse_foreign_pages
-from app.http.json_route import TIMEOUT_DESCRIBED, seconds_granted
-from app.http.problem_details import INFERENCE_PROTOCOL, JSON, LONGEST_REFUSAL, ProblemError, protocol_documented
+from app.http.problem_details import INFERENCE_PROTOCOL, JSON, ProblemError
 from app.http.schemas import ModelName, ModelVersion
-from app.inference_protocol import messages, tensors
+from app.inference_protocol import messages
+from app.inference_protocol.errors import TAG, protocol_documented
 from app.inference_protocol.extensions import ModelConfig, Statistics, configuration, statistics
 from app.inference_protocol.messages import (
     ChangeRequest,
     IndexEntry,
     IndexRequest,
-    InferenceResponse,
     Live,
     LoadRequest,
     Message,
@@ -34,9 +29,7 @@ from app.inference_protocol.messages import (
     ServerMetadata,
 )
 from app.inference_protocol.tensors import interface
-from app.operations.lifecycle import Lifecycle
-from app.serving.models import Model
-from app.serving.predictor import deadline
+from app.operations.health import Health
 from app.serving.repository import Repository
 from app.text import clipped
 from seq2seq.bundle import BundleError
@@ -49,10 +42,16 @@ EXTENSIONS = [
     "model_repository(unload_dependents)",
     "statistics",
 ]
-BINARY = "application/octet-stream"
-HEAD_BYTES = "Inference-Header-Content-Length"
+NOT_OFFERED = {
+    "/trace/setting": "trace settings",
+    "/models/{name}/trace/setting": "trace settings",
+    "/logging": "log settings",
+    "/systemsharedmemory/{rest:path}": "system shared memory",
+    "/cudasharedmemory/{rest:path}": "CUDA shared memory",
+}
+"""What Triton's clients may ask for and this service does not offer, by its path."""
+
 DESCRIBED = protocol_documented(404, 500, 503)
-INFERRED = protocol_documented(400, 404, 413, 415, 429, 500, 503, 504)
 LISTED = protocol_documented(400, 413, 415, 500, 503)
 CHANGED = protocol_documented(400, 403, 404, 413, 415, 500, 503)
 LINKS: dict[str, Any] = {
@@ -70,7 +69,7 @@ LINKS: dict[str, Any] = {
 """Where the index of the repository leads: to its first model."""
 
 
-def server_router(lifecycle: Lifecycle, repository: Repository, version: str) -> APIRouter:
+def server_router(health: Health, version: str) -> APIRouter:
     """The routes that say what the server is, and how."""
     router = _router()
 
@@ -83,14 +82,17 @@ def server_router(lifecycle: Lifecycle, repository: Repository, version: str) ->
     @router.get("/health/live", responses=protocol_documented(500, 503))
     async def server_live() -> Live:
         """Say that the process works."""
-        require_live(repository)
+        health.require_live()
         return Live(live=True)
 
     @router.get("/health/ready", responses=protocol_documented(500, 503))
     async def server_ready() -> Ready:
         """Say whether models are loaded and requests are welcome."""
-        require_ready(lifecycle, repository)
+        health.require_ready()
         return Ready(ready=True)
+
+    for path, what in NOT_OFFERED.items():
+        router.add_api_route(path, _refusing(what), methods=["GET", "POST"], include_in_schema=False)
 
     return router
 
@@ -167,43 +169,6 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
     return router
 
 
-def infer_router(repository: Repository, bodies: Bodies, body_bytes: int, seconds: float) -> APIRouter:
-    """The routes that have a model of `repository` answer requests of so many bytes, within so many seconds."""
-    router = _router()
-
-    async def answer(request: Request, name: str, number: str | None = None) -> Response:
-        predictor = repository[name].pick(number)
-        predictor.admit()
-        headers, now = headers_of(request.scope), monotonic()
-        deadline.set(now + seconds_granted(headers, seconds))
-        body = await bodies.read(headers, request.receive, body_bytes)
-        asked, binary = messages.parse_request(body, headers.get(HEAD_BYTES.lower().encode("ascii")))
-        deadline.set(min(deadline.get(), now + asked.seconds))
-        interface_ = interface(predictor.model.problem)
-        wanted = interface_.wanted(asked)
-        predictions = await predictor.predict_all(interface_.sources(asked, binary))
-        return _response(*tensors.answer(predictor.reference, asked.id, wanted, predictions), headers)
-
-    models = [repository[name].pick().model for name in sorted(repository) if repository[name].predictors]
-    described: dict[str, Any] = {
-        "response_model": InferenceResponse,
-        "responses": INFERRED | _inferred(models),
-        "openapi_extra": _infers(models),
-    }
-
-    @router.post("/models/{name}/infer", **described)
-    async def infer(name: ModelName, request: Request) -> Response:
-        """Have a model answer each item of a tensor; one that is refused fails the request."""
-        return await answer(request, name)
-
-    @router.post("/models/{name}/versions/{number}/infer", **described)
-    async def infer_by_version(name: ModelName, number: ModelVersion, request: Request) -> Response:
-        """Have one version of a model answer each item of a tensor; one that is refused fails the request."""
-        return await answer(request, name, number)
-
-    return router
-
-
 def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, why_unchangeable: str) -> APIRouter:
     """The routes that list the models and change which are served, unless there is a reason why they may not."""
     router = _router("/repository")
@@ -228,7 +193,7 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
                 name=entry.name,
                 version=entry.version,
                 state="READY" if entry.is_served else "UNAVAILABLE",
-                reason=clipped(entry.reason, LONGEST_REFUSAL),
+                reason=clipped(entry.reason, messages.LONGEST_REFUSAL),
             )
             for entry in await repository.index()
             if entry.is_served or not asked.ready
@@ -246,7 +211,7 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
         try:
             await repository.load(name)
         except BundleError as error:
-            raise ProblemError(400, clipped(repository.explain(error), LONGEST_REFUSAL)) from None
+            raise ProblemError(400, clipped(repository.explain(error), messages.LONGEST_REFUSAL)) from None
         return {}
 
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
@@ -259,15 +224,15 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
     return router
 
 
+def _refusing(what: str) -> Callable[..., Any]:
+    async def refuse() -> None:
+        raise ProblemError(404, f"This service does not offer {what}; GET /v2 lists its extensions.")
+
+    return refuse
+
+
 def _router(prefix: str = "") -> APIRouter:
-    return APIRouter(prefix=INFERENCE_PROTOCOL + prefix, tags=["open inference protocol"])
-
-
-def _response(content: bytes, head_bytes: int | None, asked: Headers) -> Response:
-    content, headers = content_coding.encoded(content, asked.get(b"accept-encoding", b""))
-    if head_bytes is None:
-        return Response(content, headers=headers, media_type=JSON)
-    return Response(content, headers=headers | {HEAD_BYTES: str(head_bytes)}, media_type=BINARY)
+    return APIRouter(prefix=INFERENCE_PROTOCOL + prefix, tags=[TAG])
 
 
 # The OpenAPI document
@@ -275,38 +240,4 @@ def _response(content: bytes, head_bytes: int | None, asked: Headers) -> Respons
 
 def _takes(schema: type[Message], example: Any) -> dict[str, Any]:
     """A body that a request may have."""
-    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}, "example": example}}
-    return {"requestBody": {"content": content}}
-
-
-def _infers(models: Collection[Model]) -> dict[str, Any]:
-    """The body of a request to infer, with an example for each model, and the header that belongs to it."""
-    content = {
-        JSON: {
-            "schema": {"$ref": "#/components/schemas/InferenceRequest"},
-            "examples": _examples(models, tensors.example_request),
-        },
-        BINARY: {"schema": {"type": "string", "format": "binary"}},
-    }
-    header = {"name": HEAD_BYTES, "in": "header", **_head_bytes(minimum=0)}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [header, TIMEOUT_DESCRIBED]}
-
-
-def _inferred(models: Collection[Model]) -> dict[int | str, dict[str, Any]]:
-    """The answer to it."""
-    content = {
-        JSON: {"examples": _examples(models, tensors.example_response)},
-        BINARY: {"schema": {"type": "string", "format": "binary"}},
-    }
-    return {200: {"content": content, "headers": {HEAD_BYTES: _head_bytes()}}}
-
-
-def _head_bytes(**limits: int) -> dict[str, Any]:
-    return {
-        "description": "How many bytes of the body are JSON, where binary data follows",
-        "schema": {"type": "integer", **limits},
-    }
-
-
-def _examples(models: Collection[Model], make: Callable[[Model], Any]) -> dict[str, Any]:
-    return {model.manifest.name: {"value": make(model)} for model in models if model.examples}
+    return {"requestBody": {"content": {JSON: {"schema": schema.model_json_schema(), "example": example}}}}

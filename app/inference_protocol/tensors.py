@@ -1,27 +1,29 @@
 """The Open Inference Protocol, version 2: its requests as what a model reads, and a model's answers as its tensors.
 
-Knows nothing of routes or statuses. A body is JSON, or JSON and after it the binary data of tensors. One request on
-its way to a model that adds, and back:
+Knows nothing of routes. A body is JSON, or JSON and after it the binary data of tensors. A request, what it asks, and
+its answer:
 
-    {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [2], "data": ["10+6", "1 + 2"]}]}
-        →  ["10+6", "1+2"]  →  …  →
-    {"outputs": [{"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
-                 {"name": "sum", "datatype": "INT64", "shape": [2], "data": [16, 3]}, …]}
+    {"inputs": [{"name": "source", "datatype": "BYTES", "shape": [2], "data": ["ab", "cde"]}]}
+        →  ["ab", "cde"]  →  …  →
+    {"outputs": [{"name": "target", "datatype": "BYTES", "shape": [2], "data": ["ba", "edc"]}, …]}
 
-As binary data, numbers are little-endian and a text is its length, in four bytes, and its UTF-8. The protocol knows no
-error of a single item, so an item that is refused fails its request.
+As binary data, numbers are little-endian and a text is its length, in four bytes, and its UTF-8. In the
+protocol an error is of a whole request, so one item that is refused fails its request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf, prod
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic_core import to_json
 
+from app.http.problem_details import ProblemError
 from app.http.schemas import MOST_ITEMS
 from app.inference_protocol.messages import (
     ANY,
@@ -32,13 +34,12 @@ from app.inference_protocol.messages import (
     RequestInput,
     RequestOutput,
     RequestRefused,
-    ResponseOutput,
     TensorMetadata,
     refuse,
 )
 from app.serving.models import Model, ModelReference, Prediction
 from app.text import clipped
-from seq2seq.problem import Problem, RuleBroken, plural
+from seq2seq.problem import Field, Problem, RuleBroken, plural
 from seq2seq.vocabulary import Symbols
 
 Datatype = Literal["BYTES", "INT64", "FP64"]
@@ -50,8 +51,11 @@ INT64 = range(-(2**63), 2**63)
 SHARED_MEMORY = "shared_memory"
 
 
-class AnswerUnfit(Exception):
-    """An answer that one of the model's tensors cannot hold."""
+class AnswerUnfit(ProblemError):
+    """An answer that one of the model's tensors cannot hold: 500."""
+
+    def __init__(self, message: str):
+        super().__init__(500, clipped(message))
 
 
 # What a model takes and gives ------------------------------------------------------------------------------
@@ -146,40 +150,44 @@ class Interface:
 
 @cache
 def interface(problem: Problem) -> Interface:
-    """What models that were trained on a problem take and give."""
-    return INTERFACES[problem.kind](problem)
+    """The tensors of models that were trained on a problem: those of its fields, and how sure a model is."""
+    outputs = [_output(place, field) for place, field in enumerate(problem.outputs)]
+    return Interface(problem, Tensor(problem.input.name, *_form(problem.input)), (*outputs, CONFIDENCE))
 
 
-def _addition(problem: Problem) -> Interface:
-    decoded = Output("decoded", "BYTES", (ANY,), lambda prediction: str(prediction.written))
-    return Interface(
-        problem, Tensor("expression", "BYTES", (ANY,)), (decoded, Output("sum", "INT64", (ANY,), _number), CONFIDENCE)
-    )
+def _form(field: Field) -> tuple[Datatype, tuple[int, ...]]:
+    """Datatype and shape of a field: texts as BYTES, integers and lists of integers as INT64."""
+    kinds = field.schema["type"]
+    if kinds == "string":
+        return "BYTES", (ANY,)
+    if kinds == "array":
+        return "INT64", (ANY, field.schema["maxItems"] if _has_one_length(field) else ANY)
+    return "INT64", (ANY,)
 
 
-def _reversal(problem: Problem) -> Interface:
-    fewest, most = problem.schema["minItems"], problem.schema["maxItems"]
-    width = problem.target_length
-
-    def padded(prediction: Prediction) -> list[int]:
-        """What was written, filled up with 0, which is no item, where the model wrote fewer than it should."""
-        return [*prediction.value, *[0] * (width - len(prediction.value))]
-
-    return Interface(
-        problem,
-        Tensor("sequence", "INT64", (ANY, most if fewest == most else ANY)),
-        (Output("reversed", "INT64", (ANY, width), padded), CONFIDENCE),
-    )
+def _has_one_length(field: Field) -> bool:
+    return bool(field.schema["minItems"] == field.schema["maxItems"])
 
 
-INTERFACES: dict[str, Callable[[Problem], Interface]] = {"addition": _addition, "reversal": _reversal}
-"""The tensors of each kind of problem."""
+def _output(place: int, field: Field) -> Output:
+    if field.schema["type"] == "array":
+        width = field.schema["maxItems"]
+
+        def padded(prediction: Prediction) -> list[int]:
+            """What was written, filled up with 0 where a list is shorter than it can be."""
+            items = prediction.values[place]
+            return [*items, *[0] * (width - len(items))]
+
+        return Output(field.name, "INT64", (ANY, width), padded)
+    read = itemgetter(place) if field.schema["type"] == "string" else partial(_number, place)
+    return Output(field.name, *_form(field), lambda prediction: read(prediction.values))
+
 
 CONFIDENCE = Output("confidence", "FP64", (ANY,), lambda prediction: prediction.confidence)
 
 
-def _number(prediction: Prediction) -> int:
-    value = prediction.value
+def _number(place: int, values: Sequence[Any]) -> int:
+    value = values[place]
     if value is None:
         raise AnswerUnfit("the model wrote no number; ask for the other outputs alone to see what it wrote")
     if value not in INT64:
@@ -314,14 +322,16 @@ def answer(
     outputs, binary = [], []
     for output, as_binary in wanted:
         elements = output.elements(predictions)
-        content: dict[str, Any] = {"data": elements}
+        shape = [len(predictions), *output.shape[1:]]
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": shape}
         if as_binary:
             binary.append(pack(output.datatype, elements))
-            content = {"parameters": {BINARY_SIZE: len(binary[-1])}}
-        shape = [len(predictions), *output.shape[1:]]
-        outputs.append(ResponseOutput(name=output.name, datatype=output.datatype, shape=shape, **content))
-    response = InferenceResponse(model_name=model.name, model_version=model.version, id=request_id, outputs=outputs)
-    head = response.model_dump_json(exclude_none=True).encode("utf-8")
+            tensor["parameters"] = {BINARY_SIZE: len(binary[-1])}
+        else:
+            tensor["data"] = elements
+        outputs.append(tensor)
+    named = {"model_name": model.name, "model_version": model.version}
+    head = to_json({**named, **({} if request_id is None else {"id": request_id}), "outputs": outputs})
     return b"".join([head, *binary]), len(head) if binary else None
 
 

@@ -63,7 +63,7 @@ METRICS = {
         CounterMetricFamily, "Items not run: the queue was full, too late, client gone.", (*MODEL, "reason")
     ),
     "service_answers": Declared(
-        CounterMetricFamily, "Answers held against the truth, which is known: exact or wrong.", (*MODEL, "is")
+        CounterMetricFamily, "Answers held against the truth, where it can be computed: exact or wrong.", (*MODEL, "is")
     ),
     "service_model_info": Declared(
         GaugeMetricFamily,
@@ -100,8 +100,9 @@ def collect(traffic: Traffic, repository: Repository, *, is_ready: bool) -> Samp
             samples["service_batch_size"][model] = _numbers(measures.sizes)
             for reason, count in measures.dropped.items():
                 samples["service_dropped"][*model, reason] = [count]
-            samples["service_answers"][*model, "exact"] = [measures.exact]
-            samples["service_answers"][*model, "wrong"] = [measures.wrong]
+            if measures.is_judged:
+                samples["service_answers"][*model, "exact"] = [measures.exact]
+                samples["service_answers"][*model, "wrong"] = [measures.wrong]
         for version, predictor in served.predictors.items():
             network = predictor.model.manifest.network
             is_default = "true" if version == served.default else "false"

@@ -24,6 +24,7 @@ from app.operations.connections import http_protocol
 from app.operations.lifecycle import Lifecycle
 from app.operations.logs import log_config
 from app.operations.signals import NOW
+from app.serving.counters import Traffic
 from app.settings import Settings, variable
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, NOW)
@@ -146,20 +147,27 @@ def _bound(new: socket.socket, address: Any, *options: int) -> socket.socket:
     return new
 
 
-def serve(settings: Settings, app: FastAPI, listener: socket.socket, *, on_serving: Callable[[], None]) -> None:
-    """Serve `app` on a bound socket until a signal says stop."""
+def serve(
+    settings: Settings,
+    app: FastAPI,
+    lifecycle: Lifecycle,
+    traffic: Traffic,
+    listener: socket.socket,
+    *,
+    on_serving: Callable[[], None],
+) -> None:
+    """Serve `app`, which was made with the same lifecycle and traffic, on a bound socket until a signal says stop."""
     _allow_many_connections()
-    lifecycle: Lifecycle = app.state.lifecycle
-    config = _config(settings, app, lifecycle, listener.getsockname()[0])
+    config = _config(settings, app, lifecycle, traffic, listener.getsockname()[0])
     listeners = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
     Server(config, lifecycle, drain_s=settings.drain_s, stop_s=settings.stop_timeout_s, on_serving=on_serving).run(
         sockets=listeners
     )
 
 
-def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, address: str) -> uvicorn.Config:
+def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, traffic: Traffic, address: str) -> uvicorn.Config:
     hosts = guards.host_check(settings, address)
-    draining, note = lifecycle.is_draining, app.state.traffic.note
+    draining, note = lifecycle.is_draining, traffic.note
     return uvicorn.Config(
         app,
         lifespan="on",

@@ -59,6 +59,7 @@ class ModelMeasures(QueueMeasures):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_judged = False  # whether the truth can be computed
         self.exact = 0
         self.wrong = 0
 

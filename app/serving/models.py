@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from app.serving.runtime import Loader
 from seq2seq import bundle as bundles
 from seq2seq.bundle import BundleError, Manifest
@@ -26,10 +24,10 @@ CONFIDENCE_DECIMALS = 6
 
 
 class Prediction(NamedTuple):
-    """What a model wrote, the value that it stands for (None for none), and how sure the model was."""
+    """What a model wrote, the problem's outputs made of it, in their order, and how sure the model was."""
 
     written: Symbols
-    value: Any
+    values: list[Any]
     confidence: float
 
 
@@ -63,9 +61,9 @@ class Model:
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
         decoded = self.network.greedy(self.problem.encode(sources))
-        render = self.problem.render
+        values = [output.value for output in self.problem.outputs]
         return [
-            Prediction(written, render(written), min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
+            Prediction(written, [value(written) for value in values], min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
             for written, confidence in zip(self.problem.decode(decoded.ids), decoded.confidence, strict=True)
         ]
 
@@ -77,7 +75,7 @@ class Model:
                 self.problem.parse(golden.request),
                 Prediction(
                     golden.decoded,
-                    self.problem.render(golden.decoded),
+                    [output.value(golden.decoded) for output in self.problem.outputs],
                     round(golden.confidence, CONFIDENCE_DECIMALS),
                 ),
             )
@@ -86,18 +84,18 @@ class Model:
 
     def warm_up(self, size: int) -> None:
         """Predict once alone and once in a batch, so that no client waits for what is made on first use."""
+        example = self.problem.parse(self.manifest.golden[0].request)
         for n in (1, size):
-            self.network.greedy(self.problem.sample_sources(np.random.default_rng(0), n))
+            self.network.greedy(self.problem.encode([example] * n))
 
 
-def load_model(directory: Path, loader: Loader, *, kind: str | None, batch_size: int, prove: bool = False) -> Model:
+def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool = False) -> Model:
     """Read a bundle, check it in full, load its network and warm it up.
 
     `prove` has the whole proof made anew. Raises `BundleError`.
     """
     manifest = bundles.read_manifest(directory)
     bundles.check_identity(directory, manifest)
-    _check_kind(directory, manifest, kind)
     bundle = bundles.check_files(directory, manifest)
     bundles.check_proven(bundle)
     try:
@@ -121,10 +119,3 @@ def _prove(bundle: bundles.Bundle) -> None:
     found = proof.prove(bundle).proof
     logger.info("proved %s %s: %s", bundle.manifest.name, bundle.manifest.version, found.sentence)
     bundles.check_proven(replace(bundle, manifest=replace(bundle.manifest, evaluation=found)))
-
-
-def _check_kind(path: Path, manifest: Manifest, kind: str | None) -> None:
-    if kind is not None and manifest.problem.kind != kind:
-        raise BundleError(
-            path / bundles.MANIFEST, f"problem is of the kind {manifest.problem.kind}; {manifest.name} must be {kind}"
-        )

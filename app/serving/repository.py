@@ -62,7 +62,6 @@ class Repository(Mapping[str, ServedModel]):
     trial   tries versions where they can do no harm
     load    reads a version's folder, checks it in full and warms it up, or raises `BundleError`
     serve   puts a loaded model behind a queue, which keeps these measures
-    names   models that are there even while no version of theirs is
     pinned  versions that answer instead of the newest, and are not replaced by another
     """
 
@@ -73,7 +72,6 @@ class Repository(Mapping[str, ServedModel]):
         load: Callable[[Path], Model],
         serve: Callable[[Model, ModelMeasures], Predictor],
         *,
-        names: Collection[str] = (),
         pinned: Mapping[str, int] | None = None,
         canaries: Mapping[str, Canary] | None = None,
         still_s: float = STILL_S,
@@ -85,7 +83,7 @@ class Repository(Mapping[str, ServedModel]):
         self._serve = serve
         self._pinned = pinned or {}
         self._canaries = canaries or {}
-        self._served = {name: ServedModel(name, self._canaries.get(name)) for name in names}
+        self._served: dict[str, ServedModel] = {}
         self._unloaded: set[str] = set()
         self._findings = Findings(models_dir, still_s)
         self.refused = self._findings.refused
@@ -96,7 +94,7 @@ class Repository(Mapping[str, ServedModel]):
         try:
             return self._served[name]
         except KeyError:
-            known = ", ".join(sorted(self._served))
+            known = ", ".join(sorted(self._served)) or "none"
             raise UnknownModel(f"There is no model {name:.60}; there are {known}.") from None
 
     def __iter__(self) -> Iterator[str]:
@@ -104,6 +102,10 @@ class Repository(Mapping[str, ServedModel]):
 
     def __len__(self) -> int:
         return len(self._served)
+
+    def names_on_disk(self) -> set[str]:
+        """The models of which any version lay in the directory at the last look, sound or not."""
+        return {version.name for version in self._findings.found.versions}
 
     @property
     def is_loaded(self) -> bool:

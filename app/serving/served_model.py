@@ -6,14 +6,11 @@ Knows neither where models come from nor HTTP.
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 from app.serving.counters import ModelMeasures
 from app.serving.folders import is_version
-from app.serving.models import Answer, ModelReference
 from app.serving.predictor import Predictor
 from app.settings import Canary
-from seq2seq.vocabulary import Symbols
 
 
 class UnknownVersion(Exception):
@@ -42,25 +39,6 @@ class ServedModel:
         self.default = default
         self._answers = None if default is None else predictors[default]
 
-    def parse(self, value: object) -> Symbols:
-        """A request's value → its symbols. Raises `RuleBroken`, or `NotLoaded`."""
-        return (self._answers or self._any()).model.problem.parse(value)
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """What `parse` accepts, as JSON Schema; anything while nothing is loaded."""
-        return {} if self._answers is None else self._answers.model.problem.schema
-
-    @property
-    def examples(self) -> list[Answer]:
-        """What the model is known to answer; nothing while nothing is loaded."""
-        return [] if self._answers is None else self._answers.model.examples
-
-    @property
-    def reference(self) -> ModelReference:
-        """The version that answers by default; 0 while nothing is loaded."""
-        return ModelReference(self.name, str(self.default or 0))
-
     def pick(self, version: str | None = None) -> Predictor:
         """Who answers: the version that is asked for, or the one for all who ask for none.
 
@@ -84,7 +62,3 @@ class ServedModel:
             known = ", ".join(map(str, sorted(self.predictors)))
             raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
         return self.predictors[number]
-
-    def admit(self, version: str | None = None) -> None:
-        """Raise `QueueFull` while the queue of the version that is asked for is full, and what `pick` does."""
-        self.pick(version).admit()

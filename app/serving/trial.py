@@ -15,8 +15,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,14 +41,12 @@ class Terms:
     """How the service will run the versions.
 
     runtime     what runs the networks
-    kinds       the kind of problem that a model of this name must be trained on
     batch_size  the most requests in one run
     prove       whether each version is to be proven anew
     seconds     how much processor time one version may take
     """
 
     runtime: runtime.Runtime = "onnx"
-    kinds: Mapping[str, str] = field(default_factory=dict)
     batch_size: int = 64
     prove: bool = False
     seconds: float = 20.0
@@ -60,9 +58,8 @@ class Terms:
 
     def load(self, path: Path, *, prove: bool = False) -> models.Model:
         """Read a version, check it in full and warm it up. Raises `BundleError`."""
-        kind = self.kinds.get(path.parent.name)
         loader = runtime.loader(self.runtime)
-        return models.load_model(path, loader, kind=kind, batch_size=self.batch_size, prove=prove)
+        return models.load_model(path, loader, batch_size=self.batch_size, prove=prove)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from math import inf
 
-import app.main
 from app.__main__ import main
 from app.serving.counters import ModelMeasures
 from app.serving.models import Answer, Model, Prediction
@@ -27,14 +26,13 @@ class Constant(Predictor):
         super().__init__(model, max_batch_size, max_queue, measures)
         self._constant = model.examples[0][1]
 
-    async def predict(self, source: Symbols) -> Prediction:  # noqa: ARG002
+    async def predict(self, source: Symbols, until: float = inf) -> Prediction:  # noqa: ARG002
         return self._constant
 
-    async def predict_each(self, values: Sequence[object]) -> list[Answer | RuleBroken]:
+    async def predict_each(self, values: Sequence[object], until: float = inf) -> list[Answer | RuleBroken]:  # noqa: ARG002
         sources = [self._parse(value) for value in values]
         return [source if isinstance(source, RuleBroken) else (source, self._constant) for source in sources]
 
 
 if __name__ == "__main__":
-    setattr(app.main, "Predictor", Constant)  # noqa: B010
-    sys.exit(main())
+    sys.exit(main(predictor=Constant))

@@ -1,6 +1,6 @@
-"""FastAPI with a compiled Keras call for each request, in a thread: plain `def` routes, which FastAPI runs in its pool.
+"""FastAPI with a compiled Keras call for each request. Plain `def` routes, so FastAPI runs them in its thread pool.
 
-The Keras models are called as compiled graphs, which is some hundred times faster than `predict`.
+Compiled graphs are some hundred times faster than `predict`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """LitServe, by its guide: dynamic batching, and the fast queue, which it advises above 100 requests a second.
 
-An HTTP process a core and one process that runs the model: HTTP is the dearer part here.
+One HTTP process a core, and one process for the model: HTTP costs more here.
 """
 
 from collections.abc import Sequence

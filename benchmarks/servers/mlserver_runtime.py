@@ -1,7 +1,7 @@
 """MLServer, by its guide: a custom runtime, adaptive batching, the Open Inference Protocol.
 
-Inference in the server's own process: with so small a network a pool of workers costs more than it runs (and does not
-start with a current uvloop).
+Inference runs in the server's own process. For so small a network, a pool of workers costs more than the network. The
+pool also does not start with a current uvloop.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from seq2seq import bundle, onnx_runtime
 
 
 def route() -> Route:
-    """The route that this process is to answer."""
+    """The route that this process answers."""
     return "reverse" if os.environ["BENCH_ROUTE"] == "reverse" else "add"
 
 
@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 class Answers:
-    """Requests' values, many at once → the service's answers to them."""
+    """The values of many requests → the service's answers."""
 
     def __init__(self, route: Route):
         loaded = bundle.read(newest(Path(os.environ["APP_MODELS_DIR"]), route))

@@ -1,6 +1,6 @@
-"""An empty FastAPI route written the usual way, with the service's schemas, by which it validates; answers a constant.
+"""An empty FastAPI route written the usual way. It validates by the service's schemas and answers a constant.
 
-No route class, middleware or error handler of ours; uvicorn as it comes, less its access log, which nobody here keeps.
+It has no route class, middleware or error handler of ours. uvicorn is as it comes, without its access log.
 """
 
 from __future__ import annotations

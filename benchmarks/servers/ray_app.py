@@ -1,7 +1,7 @@
 """Ray Serve, by its guide: dynamic request batching, a replica a core, no access log.
 
-The variables RAY_SERVE_THROUGHPUT_OPTIMIZED and RAY_SERVE_ENABLE_HA_PROXY, which its guide to high throughput sets,
-make it some ten times faster.
+Its guide to high throughput sets RAY_SERVE_THROUGHPUT_OPTIMIZED and RAY_SERVE_ENABLE_HA_PROXY. They make it some ten
+times faster.
 """
 
 from __future__ import annotations

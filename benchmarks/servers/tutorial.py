@@ -1,6 +1,6 @@
 """The tutorials' way to serve: a FastAPI route that calls Keras' `predict` for each request.
 
-One call where one model writes the whole answer; where a decoder is stepped, one for the encoder and one a step.
+A model that writes the whole answer takes one call. A stepped decoder takes one call for the encoder and one a step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seq2seq.vocabulary import IdArray
 
 
 def load(directory: Path) -> tuple[Any, ...]:
-    """The models of a bundle that are called to answer."""
+    """The models of a bundle that answer."""
     if bundle.read_manifest(directory).network.family == "repeat_vector":
         return (keras.saving.load_model(directory / "training.keras", compile=False),)
     return tuple(keras.saving.load_model(directory / f"{side}.keras", compile=False) for side in ("encoder", "decoder"))

@@ -1,4 +1,4 @@
-"""The kinds of problem, one module each, named as the kind is: a new kind is one new file here."""
+"""The kinds of problem, one module each, named as its kind. A recipe in `training` fits a network for one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from seq2seq.problem import Keys, Problem, RuleBroken, kind_of, plural
+from seq2seq.problem import Field, Keys, Oracle, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
 
 Padding = Literal["left", "term"]
@@ -35,7 +35,7 @@ BLANKS_ALLOWED = 4
 
 
 @dataclass(frozen=True)
-class Addition(Problem):
+class Addition(Oracle):
     """Sums of `min_terms` to `max_terms` integers, each from `smallest` to `largest`.
 
     `padding` says where blanks fill an expression up to the source length, for three terms up to 99:
@@ -209,11 +209,6 @@ class Addition(Problem):
     def decode(self, targets: IdArray) -> list[Symbols]:
         return [str(text).strip() for text in VOCABULARY.decode(targets)]
 
-    def render(self, symbols: Symbols) -> int | None:
-        """`"16"` → 16; None for what is no number."""
-        text = str(symbols)
-        return int(text) if text.isdigit() else None
-
     @cached_property
     def longest_request(self) -> int:
         """The most characters a request may have, blanks included."""
@@ -222,9 +217,18 @@ class Addition(Problem):
     def truth(self, symbols: Symbols) -> int:
         return sum(map(int, str(symbols).split("+")))
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern(False)}$"}
+    @cached_property
+    def input(self) -> Field:
+        schema = {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern(False)}$"}
+        return Field("expression", "expressions", schema, "What was asked, without blanks", str)
+
+    @cached_property
+    def outputs(self) -> tuple[Field, ...]:
+        number = {"type": ["integer", "null"]}
+        return (
+            Field("sum", "sums", number, "The number that the model wrote; null when it wrote none", _number),
+            Field("decoded", "decoded", {"type": "string"}, "What the model wrote", str),
+        )
 
     # How a request is read
 
@@ -299,6 +303,12 @@ class Addition(Problem):
         if self.min_terms + 1 == self.max_terms:
             return f"{self.min_terms} or {self.max_terms} terms"
         return f"{self.min_terms} to {self.max_terms} terms"
+
+
+def _number(written: Symbols) -> int | None:
+    """`"16"` → 16; None for what is no number."""
+    text = str(written)
+    return int(text) if text.isdigit() else None
 
 
 def _digit_ids(numbers: npt.NDArray[np.int64], width: int) -> IdArray:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seq2seq.problem import Keys, Problem, RuleBroken, kind_of, plural
+from seq2seq.problem import Field, Keys, Oracle, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
 
 MOST_ITEMS = 1_000
@@ -26,7 +26,7 @@ LARGEST_CARDINALITY = 10_000
 
 
 @dataclass(frozen=True)
-class Reversal(Problem):
+class Reversal(Oracle):
     """Lists of `shortest` to `longest` integers from 1 to `cardinality`; the answer is the first `take`, reversed.
 
     0 is no item: it pads shorter lists on the right, and starts a sequence.
@@ -158,20 +158,20 @@ class Reversal(Problem):
     def decode(self, targets: IdArray) -> list[Symbols]:
         return [[item for item in row if item != 0] for row in targets.tolist()]
 
-    def render(self, symbols: Symbols) -> list[int]:
-        return [int(item) for item in symbols]
-
     def truth(self, symbols: Symbols) -> list[int]:
         return [int(item) for item in symbols[self.take - 1 :: -1]]
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        return {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1, "maximum": self.cardinality},
-            "minItems": self.shortest,
-            "maxItems": self.longest,
-        }
+    @cached_property
+    def input(self) -> Field:
+        return Field("sequence", "sequences", self._lists(self.shortest, self.longest), "What was asked", list)
+
+    @cached_property
+    def outputs(self) -> tuple[Field, ...]:
+        return (Field("reversed", "reversed", self._lists(0, self.take), "What the model wrote", list),)
+
+    def _lists(self, shortest: int, longest: int) -> dict[str, Any]:
+        items = {"type": "integer", "minimum": 1, "maximum": self.cardinality}
+        return {"type": "array", "items": items, "minItems": shortest, "maxItems": longest}
 
 
 def _shown(item: object) -> str:

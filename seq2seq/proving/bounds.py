@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle
 from seq2seq.proving.graph import Graph, States, Unprovable
 from seq2seq.proving.intervals import Array, Integers, hull
 from seq2seq.vocabulary import IdArray
@@ -54,7 +54,7 @@ class Bounded:
 
 
 def bound(
-    problem: Problem, graph: Graph, progress: Progress, *, safe: float = 0.0, most_boxes: int = MOST_BOXES
+    problem: Oracle, graph: Graph, progress: Progress, *, safe: float = 0.0, most_boxes: int = MOST_BOXES
 ) -> Bounded:
     """Bound a graph over every request of a problem. Raises `Unprovable` where the graph or problem does not allow it.
 

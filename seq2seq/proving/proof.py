@@ -23,7 +23,7 @@ from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Network
 from seq2seq.evidence import SAFETY, Proof
 from seq2seq.holdout import in_split
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, oracle
 from seq2seq.proving import bounds, running, weakest
 from seq2seq.proving.bounds import Bounded, Progress
 from seq2seq.proving.graph import Graph, Unprovable
@@ -69,7 +69,7 @@ def prove(
 
     Raises `BundleError` where the graph cannot be run, or is not one that can be evaluated.
     """
-    problem = bundle.manifest.problem
+    problem = oracle(bundle.manifest.problem)
     hold_out = bool(bundle.manifest.training["recipe"].get("hold_out"))
     content = bundle.content(GRAPH)
     served = onnx_runtime.load(bundle)
@@ -108,7 +108,7 @@ def prove(
     return Outcome(proof, mistakes[: running.MISTAKES_KEPT], run.agreements)
 
 
-def _of_run(problem: Problem, run: Run, graph: str, difference: float) -> Proof:
+def _of_run(problem: Oracle, run: Run, graph: str, difference: float) -> Proof:
     """What is known once every distinct problem has been run."""
     assert run.weakest is not None, "the run was asked for the weakest"  # noqa: S101
     sources, least = run.weakest
@@ -139,7 +139,7 @@ def _floor(margin: float) -> float:
 class _Task:
     """A network whose domain is too large to be listed, with what its proof needs."""
 
-    problem: Problem
+    problem: Oracle
     served: Network
     logits: Logits
     hold_out: bool
@@ -213,7 +213,7 @@ def _starts(run: Run) -> IdArray:
     return run.weakest[0]
 
 
-def _random(problem: Problem) -> Iterator[IdArray]:
+def _random(problem: Oracle) -> Iterator[IdArray]:
     rng = np.random.default_rng(SEED)
     for start in range(0, RANDOM_REQUESTS, BATCH):
         yield problem.sample_sources(rng, min(BATCH, RANDOM_REQUESTS - start))
@@ -224,7 +224,7 @@ def _differences(bundle: Bundle, graph: Graph, run: Run, served: Network, others
 
     Raises `BundleError` where the served graph answers otherwise with its logits shown, or in batches of another size.
     """
-    problem = bundle.manifest.problem
+    problem = oracle(bundle.manifest.problem)
     sources = problem.sample_sources(np.random.default_rng(SEED), COMPARED)
     sources[: len(_starts(run))] = _starts(run)[:COMPARED]
     targets = problem.answer(sources)

@@ -14,7 +14,7 @@ import numpy as np
 
 from seq2seq.decoding import Network
 from seq2seq.holdout import in_split
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle
 from seq2seq.proving.bounds import Progress
 from seq2seq.proving.intervals import Array
 from seq2seq.vocabulary import FloatArray, IdArray
@@ -68,7 +68,7 @@ class Run:
 
 
 def run(
-    problem: Problem,
+    problem: Oracle,
     network: Network,
     batches: Iterable[IdArray],
     *,
@@ -115,7 +115,7 @@ def run(
     return result
 
 
-def mistakes(problem: Problem, sources: IdArray, ids: IdArray) -> list[Mistake]:
+def mistakes(problem: Oracle, sources: IdArray, ids: IdArray) -> list[Mistake]:
     """Wrong answers (n, T) to sources (n, S), for reading."""
     rights = problem.decode(problem.answer(sources))
     return list(map(Mistake, problem.requests(sources), problem.decode(ids), rights))

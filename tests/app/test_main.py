@@ -151,11 +151,6 @@ def test_altered_bundle_is_refused(bundles: Path, refusal: Refusal) -> None:
     assert refusal().startswith(f"{path}: was altered")
 
 
-def test_mismatched_bundle_is_refused(bundles: Path, refusal: Refusal) -> None:
-    fakes.write_bundle(bundles, fakes.manifest(fakes.REVERSAL, "addition", version="2"))
-    assert "problem is of the kind reversal" in refusal()
-
-
 def test_bundle_of_another_format_is_refused(bundles: Path, refusal: Refusal) -> None:
     path = bundles / "addition" / "1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))

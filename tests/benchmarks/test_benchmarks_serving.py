@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import serving
+from benchmarks import serving, serving_report
 from benchmarks.contenders import CONTENDERS
 from benchmarks.serving import Key, Load, Results, Sample
 from benchmarks.wrk import Measured
@@ -45,7 +45,7 @@ RATES: dict[Key, list[float]] = {
 
 
 def test_the_headline_is_the_median_of_ratios_within_rounds() -> None:
-    headline = serving.headline(results(RATES))
+    headline = serving_report.headline(results(RATES))
     assert headline["ratios"]["add_to_floor_c32"] == 0.9
     assert headline["ratios_spread"]["add_to_floor_c32"] == {"median": 0.9, "min": 0.9, "max": 0.92}
     assert headline["best_peer"] == "litserve"
@@ -55,11 +55,11 @@ def test_the_headline_is_the_median_of_ratios_within_rounds() -> None:
 
 
 def test_a_row_says_how_much_was_checked() -> None:
-    row = serving.rows(results(RATES))[0]
+    row = serving_report.rows(results(RATES))[0]
     assert row["requests_per_second"] == {"median": 4500.0, "min": 3600.0, "max": 4600.0}
     assert (row["workers"], row["rounds"], row["errors"], row["wrong"]) == (1, 3, 0, 0)
     assert row["answers_checked"] == row["requests"]
-    (constant,) = [row for row in serving.rows(results(RATES)) if row["contender"] == "floor"]
+    (constant,) = [row for row in serving_report.rows(results(RATES)) if row["contender"] == "floor"]
     assert constant["answers_checked"] == 0
 
 
@@ -87,7 +87,7 @@ def test_a_plan_of_few_holds_no_empty_group(quick: bool) -> None:
 
 
 def test_the_table_has_a_row_for_each_of_the_figures() -> None:
-    data: dict[str, Any] = {"rows": serving.rows(results(RATES))}
-    table = serving.table_rows(data)
+    data: dict[str, Any] = {"rows": serving_report.rows(results(RATES))}
+    table = serving_report.table_rows(data)
     assert len(table) == len(RATES)
     assert table[-1]["workers"] == 2

@@ -30,13 +30,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.main import KINDS
 from app.serving import models as registry
 from app.serving import runtime
 from app.serving.models import Model
 from app.settings import Settings
 from seq2seq import bundle
 from seq2seq.bundle import MANIFEST, BundleError
+from seq2seq.problem import oracle
 from seq2seq.problems import from_spec
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
@@ -735,9 +735,7 @@ def nobody(wanted: bool) -> Iterator[None]:
 def load(copy: Copy) -> Model:
     """As the service does it."""
     with nobody(copy.locked):
-        return registry.load_model(
-            copy.path, runtime.loader("onnx"), kind=KINDS[copy.name], batch_size=Settings().max_batch_size
-        )
+        return registry.load_model(copy.path, runtime.loader("onnx"), batch_size=Settings().max_batch_size)
 
 
 def complaint(copy: Copy, names: tuple[str, ...]) -> str | None:
@@ -812,8 +810,8 @@ def test_flipped_bits_that_a_seal_vouches_for(workshop: Path, say: Callable[[str
                 outcomes["refused"] += 1
             else:
                 model = load(copy)
-                sources = model.problem.sample_sources(np.random.default_rng(seed), FRESH)
-                exact = (model.network.greedy(sources).ids == model.problem.answer(sources)).all()
+                sources = oracle(model.problem).sample_sources(np.random.default_rng(seed), FRESH)
+                exact = (model.network.greedy(sources).ids == oracle(model.problem).answer(sources)).all()
                 outcomes["served and exact" if exact else "served and not exact"] += 1
     say(
         f"{SEALED_FLIPS} bits of graphs flipped and sealed: {outcomes['refused']} refused,"

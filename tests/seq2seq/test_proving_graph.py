@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from seq2seq import bundle
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, oracle
 from seq2seq.proving.graph import Graph, Unprovable
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -30,12 +30,12 @@ def logits_of(content: bytes, name: str, sources: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(params=[REVERSAL, ADDITION], ids=["reversal", "addition"])
-def shipped(request: pytest.FixtureRequest) -> tuple[Problem, bytes]:
+def shipped(request: pytest.FixtureRequest) -> tuple[Oracle, bytes]:
     loaded = bundle.read(request.param)
-    return loaded.manifest.problem, loaded.content("greedy.onnx")
+    return oracle(loaded.manifest.problem), loaded.content("greedy.onnx")
 
 
-def test_single_requests_come_out_as_they_run(shipped: tuple[Problem, bytes]) -> None:
+def test_single_requests_come_out_as_they_run(shipped: tuple[Oracle, bytes]) -> None:
     problem, content = shipped
     graph = Graph(content)
     sources, targets = problem.sample(np.random.default_rng(1), 500)
@@ -48,7 +48,7 @@ def test_single_requests_come_out_as_they_run(shipped: tuple[Problem, bytes]) ->
 
 def test_a_box_of_tails_holds_each_of_them() -> None:
     loaded = bundle.read(REVERSAL)
-    problem, graph = loaded.manifest.problem, Graph(loaded.content("greedy.onnx"))
+    problem, graph = oracle(loaded.manifest.problem), Graph(loaded.content("greedy.onnx"))
     rng = np.random.default_rng(2)
     sources, targets = problem.sample(rng, 30)
     tails = problem.tails()[rng.integers(0, problem.tail_count, 40)]
@@ -142,7 +142,7 @@ def last_symbol_first(model: Any) -> None:
 )
 def test_what_cannot_be_bounded_is_refused(edit: Callable[[Any], object], words: str) -> None:
     loaded = bundle.read(REVERSAL)
-    problem = loaded.manifest.problem
+    problem = oracle(loaded.manifest.problem)
     sources, targets = problem.sample(np.random.default_rng(3), 2)
     content = change(loaded.content("greedy.onnx"), edit)
 

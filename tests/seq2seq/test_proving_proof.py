@@ -19,6 +19,7 @@ from app.serving import runtime
 from seq2seq import bundle, onnx_runtime
 from seq2seq.bundle import BundleError
 from seq2seq.evidence import UNKNOWN
+from seq2seq.problem import oracle
 from seq2seq.problems.reversal import Reversal
 from seq2seq.proving import bounds, proof, running, weakest
 from seq2seq.proving.bounds import Bounded
@@ -37,7 +38,7 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def bounded(graph: Graph) -> Bounded:
-    return bounds.bound(bundle.read(REVERSAL).manifest.problem, graph, SILENT)
+    return bounds.bound(oracle(bundle.read(REVERSAL).manifest.problem), graph, SILENT)
 
 
 def test_every_list_is_decided(bounded: Bounded) -> None:
@@ -50,7 +51,7 @@ def test_every_list_is_decided(bounded: Bounded) -> None:
 
 def test_a_margin_that_rounding_could_take_away_proves_nothing(graph: Graph, bounded: Bounded) -> None:
     safe = float(np.sort(bounded.margins)[10])
-    found = bounds.bound(bundle.read(REVERSAL).manifest.problem, graph, SILENT, safe=safe, most_boxes=0)
+    found = bounds.bound(oracle(bundle.read(REVERSAL).manifest.problem), graph, SILENT, safe=safe, most_boxes=0)
     assert found.by_bounds == (125_000 - 11) * 125_000
     assert found.undecided == 11 * 125_000
     assert found.margins.min() > safe
@@ -60,7 +61,7 @@ def test_enumeration_finds_what_the_bounds_say(graph: Graph, bounded: Bounded) -
     """All 125,000 tails of 50 random triples and of the 20 weakest, by the served graph itself, its logits shown."""
     loaded = bundle.read(REVERSAL)
     logits = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)
-    tails = loaded.manifest.problem.tails()
+    tails = oracle(loaded.manifest.problem).tails()
 
     def least(head: int) -> float:
         """The least margin of a head over all tails; none may be wrong."""
@@ -86,7 +87,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> tuple[Pat
     directory = tmp_path_factory.mktemp("models") / "reversal" / "2"
     shutil.copytree(REVERSAL, directory)
     loaded = bundle.read(directory)
-    problem = loaded.manifest.problem
+    problem = oracle(loaded.manifest.problem)
     logits = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)
     sources, _ = weakest.search(
         problem,
@@ -144,9 +145,9 @@ def test_a_network_that_is_wrong_once_is_found(
 def test_the_service_finds_it_too_where_it_proves_what_it_serves(damaged: tuple[Path, list[int]]) -> None:
     directory, _ = damaged
     loader = runtime.loader("onnx")
-    registry.load_model(directory, loader, kind="reversal", batch_size=4)  # nothing else gives it away
+    registry.load_model(directory, loader, batch_size=4)  # nothing else gives it away
     with pytest.raises(BundleError, match="answers wrong; a network must be exact to be served"):
-        registry.load_model(directory, loader, kind="reversal", batch_size=4, prove=True)
+        registry.load_model(directory, loader, batch_size=4, prove=True)
 
 
 def test_lists_of_several_lengths_are_counted_and_listed() -> None:

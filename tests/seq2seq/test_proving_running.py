@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seq2seq.decoding import Decoded
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle
 from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 from seq2seq.proving import running, weakest
@@ -18,7 +18,7 @@ PROBLEM = Addition(3, 3, 10, "left", smallest=1)
 class Truthful:
     """Writes the truth, but gets the last symbol of chosen requests wrong."""
 
-    def __init__(self, problem: Problem, wrong: tuple[str, ...] = ()):
+    def __init__(self, problem: Oracle, wrong: tuple[str, ...] = ()):
         self.problem = problem
         self.wrong = wrong
 
@@ -93,7 +93,7 @@ def test_the_search_finds_one_wrong_list_among_billions() -> None:
 
 
 @pytest.mark.parametrize("problem", [LISTS, Reversal(2, 4, 5, 2), Addition(2, 3, 99, "term"), PROBLEM], ids=str)
-def test_the_search_asks_only_what_may_be_asked(problem: Problem) -> None:
+def test_the_search_asks_only_what_may_be_asked(problem: Oracle) -> None:
     asked = 0
 
     def margins(sources: IdArray) -> Array:

@@ -8,7 +8,7 @@ import pytest
 from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, Family, Manifest, NetworkSpec
 from seq2seq.evidence import UNKNOWN
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle
 from training import networks
 from training.data import shifted
 from training.export import export, keras_network
@@ -26,7 +26,7 @@ CASES = [
 ]
 
 
-def sources_of(problem: Problem, n: int = 64) -> np.ndarray:
+def sources_of(problem: Oracle, n: int = 64) -> np.ndarray:
     return problem.sample_sources(np.random.default_rng(5), n)
 
 
@@ -39,7 +39,7 @@ def test_the_tutorials_networks_to_the_parameter() -> None:
 
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)
-def test_shapes(problem: Problem, spec: NetworkSpec) -> None:
+def test_shapes(problem: Oracle, spec: NetworkSpec) -> None:
     models = networks.build(problem, spec)
     symbols = len(problem.target_vocabulary)
     assert models.training.output_shape == (None, problem.target_length, symbols)
@@ -55,7 +55,7 @@ def test_shapes(problem: Problem, spec: NetworkSpec) -> None:
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)
 def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
-    problem: Problem, spec: NetworkSpec, tmp_path: Path
+    problem: Oracle, spec: NetworkSpec, tmp_path: Path
 ) -> None:
     """Holds with fresh weights too, and only if all three models share them and a saved file keeps them."""
     models = networks.build(problem, spec, unroll=True)
@@ -72,7 +72,7 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
 
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)
-def test_all_graphs_answer_alike(problem: Problem, spec: NetworkSpec, tmp_path: Path) -> None:
+def test_all_graphs_answer_alike(problem: Oracle, spec: NetworkSpec, tmp_path: Path) -> None:
     models = networks.build(problem, spec)
     export(problem, spec, models.training.get_weights(), tmp_path)
     files = Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {}))
@@ -105,7 +105,7 @@ def test_threads_get_their_own_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("problem", "spec"), CASES)
-def test_layers_are_shared_by_name(problem: Problem, spec: NetworkSpec) -> None:
+def test_layers_are_shared_by_name(problem: Oracle, spec: NetworkSpec) -> None:
     models = networks.build(problem, spec)
     weights = {weight.path for weight in models.training.weights}
     parts = [weight.path for weight in (*models.encoder.weights, *models.decoder.weights)]

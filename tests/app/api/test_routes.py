@@ -106,7 +106,7 @@ def test_models(client: Client) -> None:
 
 def test_model(client: Client) -> None:
     model = client.get("/models/reversal").json()
-    assert model["limits"] == fakes.REVERSAL.schema
+    assert model["limits"] == fakes.REVERSAL.input.schema
     assert model["problem"] == fakes.REVERSAL.spec()
     assert model["vocabularies"]["source"]["symbols"] == list(range(51))
     assert model["lengths"] == {"source": 6, "target": 3}

@@ -83,8 +83,8 @@ def test_every_answer_is_described(document: dict[str, Any], path: str, method: 
 @pytest.mark.parametrize(
     ("schema", "field", "limits", "example"),
     [
-        ("AddRequest", "expression", fakes.ADDITION.schema, "10+6"),
-        ("ReverseRequest", "sequence", fakes.REVERSAL.schema, fakes.SEQUENCE),
+        ("AddRequest", "expression", fakes.ADDITION.input.schema, "10+6"),
+        ("ReverseRequest", "sequence", fakes.REVERSAL.input.schema, fakes.SEQUENCE),
     ],
 )
 def test_limits_and_examples_are_the_models(

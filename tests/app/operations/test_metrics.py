@@ -18,16 +18,15 @@ from client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
-from app.main import create_app
+from app.main import create_app, make_repository
 from app.operations.metrics import CONTENT_TYPE, Samples, collect, families, text, total
 from app.serving.batching import DeadlinePassed
 from app.serving.counters import Histogram, Traffic
 from app.serving.models import Model
-from app.serving.predictor import deadline
 from app.settings import Settings
 from seq2seq.vocabulary import IdArray
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
 METRIC = re.compile(r"`((?:service|process)_\w+)`")
 
 Shown = dict[str, dict[frozenset[str], float]]
@@ -123,14 +122,15 @@ def test_process_is_measured(client: Client) -> None:
     assert 0 < samples["process_start_time_seconds"] <= time.time()
 
 
-def test_readme_lists_every_metric(client: Client) -> None:
-    section = README.partition("## Observability")[2].partition("## Clusters")[0]
-    listed = {name for line in section.splitlines() if line.startswith("| `") for name in METRIC.findall(line)}
+def test_the_page_lists_every_metric(client: Client) -> None:
+    listed = {name for line in PAGE.splitlines() if line.startswith("| `") for name in METRIC.findall(line)}
     assert listed == set(re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, re.MULTILINE))
 
 
 def test_what_is_not_run_is_counted_by_reason() -> None:
-    app = create_app(Settings(max_queue=2), fakes.models())
+    settings = Settings(max_queue=2)
+    repository = make_repository(settings)
+    app = create_app(settings, fakes.models(), repository=repository)
     body = {"expression": "1+1"}
 
     async def play() -> None:
@@ -139,11 +139,8 @@ def test_what_is_not_run_is_counted_by_reason() -> None:
             await asyncio.gather(*(client.post("/add", json=body) for _ in range(5)))
 
     async def come_too_late() -> None:
-        (predictor,) = app.state.repository["addition"].predictors.values()
-        token = deadline.set(0.0)
         with pytest.raises(DeadlinePassed):
-            await predictor.predict("1+1")
-        deadline.reset(token)
+            await repository["addition"].pick().predict("1+1", 0.0)
 
     asyncio.run(play())
     asyncio.run(come_too_late())

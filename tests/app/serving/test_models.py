@@ -6,7 +6,6 @@ from pathlib import Path
 import fakes
 import pytest
 
-from app.main import KINDS
 from app.serving import models as registry
 from app.serving.models import Model
 from seq2seq.bundle import Bundle, BundleError, Golden
@@ -16,7 +15,7 @@ from seq2seq.vocabulary import FloatArray
 
 def load(directory: Path) -> Model:
     """The one version of a model, loaded."""
-    return registry.load_model(directory / "1", fakes.load, kind=KINDS.get(directory.name), batch_size=4)
+    return registry.load_model(directory / "1", fakes.load, batch_size=4)
 
 
 @pytest.fixture
@@ -44,16 +43,11 @@ def test_bundle_in_anothers_folder_is_refused(models_dir: Path) -> None:
     assert "is that of addition 1, but stands in the folder adding/1" in refusal(models_dir / "adding")
 
 
-def test_wrong_kind_of_problem_is_refused(tmp_path: Path) -> None:
-    fakes.write_bundle(tmp_path, fakes.manifest(fakes.REVERSAL, "addition"))
-    assert "problem is of the kind reversal; addition must be addition" in refusal(tmp_path / "addition")
-
-
 def test_golden_example_that_comes_out_otherwise_is_refused(tmp_path: Path) -> None:
     wrong = replace(fakes.addition_manifest(), golden=(Golden("1+1", "3", 0.997),))
     directory = fakes.write_bundle(tmp_path, wrong)
     with pytest.raises(BundleError, match=r"golden example '1\+1' should give '3'"):
-        registry.load_model(directory, fakes.load, kind="addition", batch_size=4)
+        registry.load_model(directory, fakes.load, batch_size=4)
 
 
 def test_network_that_was_not_exact_is_refused(tmp_path: Path) -> None:
@@ -68,7 +62,7 @@ def test_network_that_errs_is_refused(models_dir: Path) -> None:
         return fakes.truthful(fakes.ADDITION, lambda sources: fakes.ADDITION.answer(sources).clip(1))
 
     with pytest.raises(BundleError, match=r"the loaded network errs on \d+ of 256 requests"):
-        registry.load_model(models_dir / "addition" / "1", load_wrong, kind="addition", batch_size=4)
+        registry.load_model(models_dir / "addition" / "1", load_wrong, batch_size=4)
 
 
 def test_network_that_does_not_load_is_refused(models_dir: Path) -> None:
@@ -76,7 +70,7 @@ def test_network_that_does_not_load_is_refused(models_dir: Path) -> None:
         raise MemoryError("no room")
 
     with pytest.raises(BundleError, match="addition/1: its network does not run: no room"):
-        registry.load_model(models_dir / "addition" / "1", load_nothing, kind="addition", batch_size=4)
+        registry.load_model(models_dir / "addition" / "1", load_nothing, batch_size=4)
 
 
 def test_network_that_does_not_run_is_refused(models_dir: Path) -> None:
@@ -87,4 +81,4 @@ def test_network_that_does_not_run_is_refused(models_dir: Path) -> None:
         return replace(fakes.load(bundle), decode=broken)
 
     with pytest.raises(BundleError, match="its network does not run: no such operator"):
-        registry.load_model(models_dir / "addition" / "1", load_broken, kind="addition", batch_size=4)
+        registry.load_model(models_dir / "addition" / "1", load_broken, batch_size=4)

@@ -30,7 +30,7 @@ class Recorder(RepeatVector):
 
 def test_prediction_is_the_models() -> None:
     predictor = Predictor(fakes.models()["addition"], 8)
-    assert asyncio.run(predictor.predict("10+6")) == Prediction("16", 16, 0.997003)
+    assert asyncio.run(predictor.predict("10+6")) == Prediction("16", [16, "16"], 0.997003)
 
 
 def test_what_is_no_number_has_no_value() -> None:
@@ -38,7 +38,7 @@ def test_what_is_no_number_has_no_value() -> None:
         return np.full((len(sources), fakes.ADDITION.target_length), 10, dtype=np.int32)
 
     model = Model(fakes.addition_manifest(), fakes.truthful(fakes.ADDITION, plus_signs))
-    assert asyncio.run(Predictor(model, 8).predict("10+6")) == Prediction("+++", None, 0.997003)
+    assert asyncio.run(Predictor(model, 8).predict("10+6")) == Prediction("+++", [None, "+++"], 0.997003)
 
 
 def test_confidence_is_never_above_one() -> None:
@@ -52,7 +52,7 @@ def test_each_of_many_is_answered_in_order_a_run_at_a_time() -> None:
     network = Recorder()
     predictor = Predictor(Model(fakes.addition_manifest(), network), 4)
     results = asyncio.run(predictor.predict_each([f"{n}+1" for n in range(10)]))
-    assert [(result[0], result[1].value) for result in results if isinstance(result, tuple)] == [
+    assert [(result[0], result[1].values[0]) for result in results if isinstance(result, tuple)] == [
         (f"{n}+1", n + 1) for n in range(10)
     ]
     assert network.sizes == [4, 4, 2]

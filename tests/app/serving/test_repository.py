@@ -14,7 +14,6 @@ from typing import Any
 import fakes
 import pytest
 
-from app.main import KINDS
 from app.serving import models
 from app.serving.counters import ModelMeasures
 from app.serving.findings import Entry
@@ -28,6 +27,8 @@ from app.settings import Canary
 from seq2seq.bundle import ALTERED, BundleError, BundleUnreadable
 from seq2seq.problems.addition import Addition
 
+MODELS = ("addition", "reversal")
+
 
 @pytest.fixture
 def models_dir(tmp_path: Path) -> Path:
@@ -37,7 +38,7 @@ def models_dir(tmp_path: Path) -> Path:
 
 
 def started(models_dir: Path, **options: Any) -> Repository:
-    repository = fakes.repository(models_dir=models_dir, names=KINDS, **options)
+    repository = fakes.repository(models_dir=models_dir, **options)
     repository.start()
     return repository
 
@@ -94,7 +95,7 @@ def test_canary_of_a_model_that_does_not_exist_is_told(models_dir: Path, caplog:
 def refusal(models_dir: Path, **options: Any) -> str:
     """Why a start is refused that asks for both models."""
     with pytest.raises(BundleError) as caught:
-        fakes.repository(models_dir=models_dir, **options).start(KINDS)
+        fakes.repository(models_dir=models_dir, **options).start(MODELS)
     return str(caught.value)
 
 
@@ -154,8 +155,8 @@ def test_dropped_in_version_takes_over(models_dir: Path) -> None:
         waiting = asyncio.ensure_future(before.predict("10+6"))
         await repository.refresh()
         assert answering(repository) == "2"
-        assert (await waiting).value == 16
-        assert (await before.predict("10+7")).value == 17
+        assert (await waiting).values[0] == 16
+        assert (await before.predict("10+7")).values[0] == 17
 
     asyncio.run(scenario())
     assert repository.loaded == {"addition": 2, "reversal": 1}
@@ -272,7 +273,7 @@ def test_what_could_not_be_read_is_tried_again(models_dir: Path, monkeypatch: py
     def load_model(directory: Path) -> Model:
         if directory.name == "2" and failures:
             raise failures.pop()
-        return models.load_model(directory, fakes.load, kind=None, batch_size=4)
+        return models.load_model(directory, fakes.load, batch_size=4)
 
     fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
     repository = Repository(models_dir, fakes.Trial(load_model), load_model, fakes.predictor, still_s=0)
@@ -299,7 +300,7 @@ def test_version_that_was_removed_answers_no_more(models_dir: Path) -> None:
         waiting = asyncio.ensure_future(before.predict("10+6"))
         shutil.rmtree(models_dir / "addition" / "2")
         await repository.refresh()
-        assert (await waiting).value == 16
+        assert (await waiting).values[0] == 16
         assert answering(repository) == "1"
         with pytest.raises(UnknownVersion, match="served: 1"):
             repository["addition"].pick("2")
@@ -384,7 +385,7 @@ class SlowTrial(fakes.Trial):
 
 
 def load_model(directory: Path) -> Model:
-    return models.load_model(directory, fakes.load, kind=None, batch_size=4)
+    return models.load_model(directory, fakes.load, batch_size=4)
 
 
 def with_a_slow_version(models_dir: Path, **options: Any) -> Repository:
@@ -512,7 +513,7 @@ def test_stray_folder_stops_nothing_and_is_reported_once(
         fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
         for _ in range(3):
             await repository.refresh()
-        assert [answering(repository, model) for model in KINDS] == ["2", "1"]
+        assert [answering(repository, model) for model in MODELS] == ["2", "1"]
         assert caplog.text.count("refused") == 1
         assert repository.refused.total() == 1
         version, reason = STRAY[name]
@@ -549,7 +550,7 @@ def test_unloaded_model_stays_unloaded_until_it_is_loaded(models_dir: Path) -> N
     async def scenario() -> None:
         waiting = asyncio.ensure_future(repository["addition"].pick().predict("10+6"))
         await repository.unload("addition")
-        assert (await waiting).value == 16
+        assert (await waiting).values[0] == 16
         await repository.refresh()
         with pytest.raises(NotLoaded, match="No version of addition"):
             repository["addition"].pick()

@@ -14,7 +14,7 @@ from app.serving import runtime
 from app.serving.runtime import RuntimeMissing
 from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError, Family, NetworkSpec
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, oracle
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -40,7 +40,7 @@ def test_tensorflow_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPat
         runtime.loader("tensorflow")
 
 
-def saved(directory: Path, problem: Problem, family: Family, units: tuple[int, ...]) -> tuple[Bundle, Any]:
+def saved(directory: Path, problem: Oracle, family: Family, units: tuple[int, ...]) -> tuple[Bundle, Any]:
     """A bundle of fresh weights in Keras files, and the models that were saved."""
     from training import networks
 
@@ -99,7 +99,7 @@ def test_keras_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["addition", "reversal"])
 def test_both_runtimes_answer_alike_on_what_ships(name: str) -> None:
     shipped = bundle.read(MODELS / name / {"addition": "1", "reversal": "2"}[name])
-    sources = shipped.manifest.problem.sample_sources(np.random.default_rng(3), 2_000)
+    sources = oracle(shipped.manifest.problem).sample_sources(np.random.default_rng(3), 2_000)
     onnx, keras = (runtime.loader(kind)(shipped).greedy(sources) for kind in ("onnx", "tensorflow"))
     assert (onnx.ids == keras.ids).all()
     assert onnx.probabilities == pytest.approx(keras.probabilities, abs=1e-5)

@@ -1,0 +1,216 @@
+"""`POST /models/{name}/predict` and its batch, for every model that is served, and the short names of some of them.
+
+A model's interface says all: what its requests and answers hold, and how the OpenAPI document describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from pydantic import Field, create_model
+from pydantic_core import to_json
+
+from app.http import validation
+from app.http.lane import Answer, Call, Limits, Operation
+from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
+from app.http.problem_details import JSON, MOST_FAULTS, documented
+from app.http.schemas import MOST_ITEMS, Fault, RequestBody, accepted_by
+from app.serving.models import Model, ModelReference, Prediction
+from app.serving.predictor import Predictor
+from seq2seq.problem import RuleBroken
+from seq2seq.vocabulary import Symbols
+
+
+class ShortName(NamedTuple):
+    """Another path for a model's predict routes, and what the OpenAPI document calls it."""
+
+    path: str
+    model: str
+    summary: str
+
+
+SHORT_NAMES = (
+    ShortName("/add", "addition", "Have the model add the terms of an expression"),
+    ShortName("/reverse", "reversal", "Have the model reverse the first items of a list"),
+)
+"""The one place in the service that names a task. Nothing depends on these models being there."""
+
+PREDICT = "/models/{name}/predict"
+VERSION_DESCRIBED = {
+    "name": "version",
+    "in": "query",
+    "description": "The model's version; without it, the one that answers by default",
+    "schema": {"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1"]},
+}
+ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+class Messages:
+    """The requests and answers of a model, as its problem's interface has them."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        problem = model.problem
+        self._input, self._outputs = problem.input, problem.outputs
+        self._names = [output.name for output in problem.outputs]
+        self.reference = {"name": model.manifest.name, "version": model.manifest.version}
+        examples = [self._input.value(source) for source, _ in model.examples]
+        accepted: Any = Annotated[Any, accepted_by(problem)]
+        one = (accepted, Field(alias=self._input.name, examples=examples))
+        self.request: Any = create_model("Request", __base__=RequestBody, value=one)
+        items = Field(alias=self._input.plural, min_length=1, max_length=MOST_ITEMS, examples=[examples])
+        self.batch_request: Any = create_model("BatchRequest", __base__=RequestBody, values=(list[Any], items))
+
+    def parse(self, body: bytes) -> Symbols:
+        """The source that a request holds. Raises `Invalid`."""
+        value: Symbols = validation.parse_whole(self.request, body, MOST_FAULTS).value
+        return value
+
+    def parse_batch(self, body: bytes) -> list[Any]:
+        """The values that a batch holds; each may be anything. Raises `Invalid`."""
+        values: list[Any] = validation.parse_whole(self.batch_request, body, MOST_FAULTS).values
+        return values
+
+    def result(self, source: Symbols, prediction: Prediction) -> dict[str, Any]:
+        """What was asked and what the model made of it."""
+        outputs = zip(self._names, prediction.values, strict=True)
+        return {self._input.name: self._input.value(source), **dict(outputs), "confidence": prediction.confidence}
+
+    def results(self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken]) -> list[dict[str, Any]]:
+        """The same of many; one that was refused carries its own error."""
+        return [
+            {"error": Fault.of(answer, f"/{self._input.plural}/{place}")}
+            if isinstance(answer, RuleBroken)
+            else self.result(*answer)
+            for place, answer in enumerate(answers)
+        ]
+
+    # The OpenAPI document
+
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """JSON Schemas of requests and answers, by what they are of."""
+        given, outputs = self._input, {output.name: output for output in self._outputs}
+        described = {"description": given.description}
+        result = {
+            given.name: given.schema | described,
+            **{name: output.schema | {"description": output.description} for name, output in outputs.items()},
+            "confidence": CONFIDENCE | {"description": "Product of the probabilities of the symbols chosen"},
+        }
+        anything = {"description": "Anything else gets an error of its own in the answer"}
+        items = {"type": "array", "items": {"anyOf": [given.schema, anything]}, "minItems": 1, "maxItems": MOST_ITEMS}
+        error = _object({"error": {"$ref": "#/components/schemas/Fault"}})
+        model = {"model": {"$ref": "#/components/schemas/ModelReference"}}
+        return {
+            "request": _object({given.name: given.schema | described}),
+            "response": _object(result | model),
+            "batch_request": _object({given.plural: items}),
+            "batch_response": _object(
+                {"results": {"type": "array", "items": {"anyOf": [_object(result), error]}}, **model}
+            ),
+        }
+
+    def examples(self) -> dict[str, Any]:
+        """A request and its answer, single and as a batch, by what they are of; nothing if none is known."""
+        known = self.model.examples
+        if not known:
+            return {}
+        requests = [self._input.value(source) for source, _ in known]
+        model = {"model": self.reference}
+        return {
+            "request": {self._input.name: requests[0]},
+            "response": self.result(*known[0]) | model,
+            "batch_request": {self._input.plural: requests},
+            "batch_response": {"results": self.results(known)} | model,
+        }
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+class Predict:
+    """Answers requests of whatever models are served, in our own form."""
+
+    def __init__(self, single: Limits, batch: Limits):
+        self._single = single
+        self._batch = batch
+        self._messages: WeakKeyDictionary[Predictor, Messages] = WeakKeyDictionary()
+
+    def operations(self) -> Iterator[Operation]:
+        """The routes, short names first."""
+        names = [(each.path, each.path.strip("/"), each.model) for each in SHORT_NAMES]
+        for path, name, model in [*names, (PREDICT, "predict", "")]:
+            yield Operation(path, name, self._single, self.one, model, has_query=True, is_json=True)
+            batch = f"{path}/batch", f"{name}_batch"
+            yield Operation(*batch, self._batch, self.many, model, has_query=True, is_json=True)
+
+    async def one(self, call: Call, predictor: Predictor, body: bytes) -> Answer:
+        """The model's answer to one request."""
+        messages = self.messages(predictor)
+        source = messages.parse(body)
+        del body  # it is large, and the answer may take a while
+        prediction = await predictor.predict(source, call.until)
+        return Answer(to_json({**messages.result(source, prediction), "model": messages.reference}))
+
+    async def many(self, call: Call, predictor: Predictor, body: bytes) -> Answer:
+        """The model's answers to a batch, in order; an item that is refused carries its own error."""
+        messages = self.messages(predictor)
+        values = messages.parse_batch(body)
+        del body
+        answers = await predictor.predict_each(values, call.until)
+        return Answer(to_json({"results": messages.results(answers), "model": messages.reference}))
+
+    def messages(self, predictor: Predictor) -> Messages:
+        """The requests and answers of a model that is served."""
+        found = self._messages.get(predictor)
+        if found is None:
+            found = self._messages[predictor] = Messages(predictor.model)
+        return found
+
+    # The OpenAPI document
+
+    def document(self, predictors: Collection[Predictor]) -> Document:
+        """What the OpenAPI document says of these routes, given who answers by default."""
+        found = Document()
+        found.add_schema(ModelReference)
+        found.places["name"] = [each.reference.name for each in predictors]
+        found.places["number"] = sorted({each.reference.version for each in predictors})
+        all_messages = {each.reference.name: self.messages(each) for each in predictors}
+        for name, messages in all_messages.items():
+            found.schemas |= {f"{name}_{what}": schema for what, schema in messages.schemas().items()}
+        for short in SHORT_NAMES:
+            if short.model in all_messages:
+                name, only = short.path.strip("/"), {short.model: all_messages[short.model]}
+                many = f"{short.summary}, many times."
+                found.add_post(short.path, name, f"{short.summary}.", _described(only, ""))
+                found.add_post(f"{short.path}/batch", f"{name}_batch", many, _described(only, "batch_"))
+        found.add_post(PREDICT, "predict", "Have a model answer a request.", _described(all_messages, ""))
+        found.add_post(
+            f"{PREDICT}/batch",
+            "predict_batch",
+            "Have a model answer each of many requests; one that is refused carries its own error.",
+            _described(all_messages, "batch_"),
+        )
+        return found
+
+
+def _described(models: Mapping[str, Messages], kind: str) -> dict[str, Any]:
+    """Requests and answers of one of these models."""
+    return {
+        "tags": ["predictions"],
+        "parameters": [VERSION_DESCRIBED, TIMEOUT_DESCRIBED],
+        "requestBody": {"required": True, "content": {JSON: _content(models, f"{kind}request")}},
+        "responses": {
+            200: {"description": "What the model wrote", "content": {JSON: _content(models, f"{kind}response")}},
+            **documented(*ERRORS),
+        },
+    }
+
+
+def _content(models: Mapping[str, Messages], what: str) -> dict[str, Any]:
+    refs = [ref(f"{name}_{what}") for name in models]
+    examples = {name: {"value": each.examples()[what]} for name, each in models.items() if each.examples()}
+    return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs} if refs else {}, "examples": examples}

@@ -1,0 +1,90 @@
+"""The catalogue of errors: the status and the words of each exception that a request can end with.
+
+An exception without an entry is a failure of the service, and its answer is a 500 that tells nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from app.http.problem_details import ProblemError, response
+from app.http.validation import Invalid
+from app.serving.batching import DeadlinePassed, QueueFull
+from app.serving.repository import UnknownModel
+from app.serving.served_model import NotLoaded, UnknownVersion
+from app.text import clipped
+
+
+def _unknown(error: UnknownModel | UnknownVersion) -> ProblemError:
+    return ProblemError(404, clipped(str(error)))
+
+
+def _invalid(error: Invalid) -> ProblemError:
+    detail = str(error) if error.count == 1 else f"{error}; and {error.count - 1} more, see errors"
+    return ProblemError(422, f"{detail[:1].upper()}{detail[1:]}.", errors=error.faults)
+
+
+def _queue_full(_: QueueFull) -> ProblemError:
+    return ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"})
+
+
+def _late(_: DeadlinePassed) -> ProblemError:
+    detail = "The deadline passed before the request's turn came. Allow more time, or try again later."
+    return ProblemError(504, detail)
+
+
+CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
+    ProblemError: lambda error: error,
+    ClientDisconnect: lambda _: ProblemError(400, "The connection was closed before the whole request arrived."),
+    UnknownModel: _unknown,
+    UnknownVersion: _unknown,
+    Invalid: _invalid,
+    QueueFull: _queue_full,
+    NotLoaded: lambda error: ProblemError(503, clipped(str(error))),
+    DeadlinePassed: _late,
+}
+
+
+def problem_of(error: Exception) -> ProblemError | None:
+    """The problem that an exception stands for; None for a failure of the service."""
+    found = (CATALOGUE[each] for each in type(error).__mro__ if each in CATALOGUE)
+    make = next(found, None)
+    return None if make is None else make(error)
+
+
+def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
+    """What has FastAPI answer exceptions."""
+    return {**dict.fromkeys(CATALOGUE, _on_exception), HTTPException: _on_http}
+
+
+async def _on_exception(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem is None:
+        raise error
+    return response(request.scope, problem)
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    """What Starlette raises for a route that does not exist, or a method that a route does not take."""
+    path, headers = clipped(request.scope["path"], 60), dict(error.headers or {})
+    if error.status_code == 404:
+        return response(request.scope, no_route(request.scope["path"], has_docs=bool(request.app.openapi_url)))
+    if error.status_code == 405:
+        return response(request.scope, wrong_method(path, request.method, headers["Allow"].split(", ")))
+    return response(request.scope, ProblemError(error.status_code, clipped(str(error.detail)), headers=headers))
+
+
+def no_route(path: str, *, has_docs: bool) -> ProblemError:
+    hint = "; try it without the slash at the end" if path.endswith("/") else "; see /docs" if has_docs else ""
+    return ProblemError(404, f"There is no route {clipped(path, 60)}{hint}.")
+
+
+def wrong_method(path: str, method: str, allowed: list[str]) -> ProblemError:
+    allow = ", ".join(sorted(allowed))
+    detail = f"{clipped(path, 60)} answers {allow}, not {clipped(method, 20)}."
+    return ProblemError(405, detail, headers={"Allow": allow})

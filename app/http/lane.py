@@ -1,0 +1,186 @@
+"""The lane: the one way from a request's bytes to what a model answers, in front of FastAPI.
+
+`/add`, `/models/{name}/predict` and `/v2/models/{name}/infer` all take it. Each step happens once: admit the request,
+read its body up to a limit, parse, queue, render. FastAPI's own layers take 17 µs a request, as long as all the rest;
+they serve every other route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.http import catalogue, problem_details
+from app.http.bodies import Bodies, Headers, headers_of
+from app.http.headers import ANSWER
+from app.http.problem_details import ProblemError
+from app.serving.predictor import Predictor
+from app.serving.repository import Repository
+from app.text import clipped
+
+MEDIA_TYPE = b"application/json"
+TIMEOUT = b"x-timeout-ms"
+MOST_DIGITS = 12
+MOST_PARAMETERS = 100
+"""How many parameters a query may hold, so that a long one holds nobody up."""
+
+SEGMENT = "[^/]+"
+RawHeaders = Sequence[tuple[bytes, bytes]]
+JSON_ANSWER: RawHeaders = ((b"content-type", MEDIA_TYPE), *ANSWER)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request is granted: how many bytes its body may hold, and how many seconds it may take."""
+
+    body_bytes: int
+    seconds: float
+
+
+class Call:
+    """A request on its way: its headers, when it began, and until when it is worth an answer.
+
+    Times are in seconds of `time.monotonic`. Raises 400 for an `X-Timeout-Ms` that is no time.
+    """
+
+    __slots__ = ("began", "headers", "until")
+
+    def __init__(self, headers: Headers, most_seconds: float):
+        self.headers = headers
+        self.began = monotonic()
+        self.until = self.began + seconds_granted(headers, most_seconds)
+
+
+class Answer(NamedTuple):
+    """The body of a success, and its headers but for its length."""
+
+    content: bytes
+    headers: RawHeaders = JSON_ANSWER
+
+
+Handle = Callable[[Call, Predictor, bytes], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A route of the lane, which takes POST.
+
+    path        as the service declares it; {name} and {number} stand for a model and its version
+    name        what clients that are made from the OpenAPI document call it
+    handle      answers a request, given who predicts and the body
+    model       the model that is asked, if the path names none
+    has_query   whether `?version=` may ask for a version
+    is_json     whether the body must be declared to be JSON
+    """
+
+    path: str
+    name: str
+    limits: Limits
+    handle: Handle
+    model: str = ""
+    has_query: bool = False
+    is_json: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression whose groups are the model's name and its version's number, if the path has them."""
+        return re.sub(r"{\w+}", f"({SEGMENT})", self.path)
+
+
+class Lane:
+    """Answers requests for its operations, and hands all others on."""
+
+    def __init__(self, operations: Iterable[Operation], repository: Repository, bodies: Bodies, otherwise: ASGIApp):
+        operations = list(operations)
+        self._fixed = {each.path: each for each in operations if "{" not in each.path}
+        self._patterns = [(re.compile(each.pattern), each) for each in operations if "{" in each.path]
+        self._repository = repository
+        self._bodies = bodies
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (found := self._find(scope["path"])) is None:
+            await self._otherwise(scope, receive, send)
+            return
+        operation, places = found
+        scope["route"] = operation
+        try:
+            answer = await self._answer(operation, places, scope, receive)
+        except Exception as error:
+            problem = catalogue.problem_of(error)
+            if problem is None:
+                raise
+            await problem_details.response(scope, problem)(scope, receive, send)
+            return
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    def _find(self, path: str) -> tuple[Operation, Sequence[str]] | None:
+        if (operation := self._fixed.get(path)) is not None:
+            return operation, ()
+        for pattern, operation in self._patterns:
+            if found := pattern.fullmatch(path):
+                return operation, found.groups()
+        return None
+
+    async def _answer(self, operation: Operation, places: Sequence[str], scope: Scope, receive: Receive) -> Answer:
+        if scope["method"] != "POST":
+            raise catalogue.wrong_method(scope["path"], scope["method"], ["POST"])
+        name = places[0] if places else operation.model
+        if operation.has_query:
+            version = _version(scope["query_string"]) if scope["query_string"] else None
+        else:
+            version = places[1] if len(places) > 1 else None
+        predictor = self._repository[name].pick(version)
+        predictor.admit()
+        headers = headers_of(scope)
+        if operation.is_json:
+            _require_json(headers)
+        call = Call(headers, operation.limits.seconds)
+        # The bytes have no name here: they go once they are parsed, and not when the answer is there.
+        return await operation.handle(
+            call, predictor, await self._bodies.read(headers, receive, operation.limits.body_bytes)
+        )
+
+
+def _version(query: bytes) -> str | None:
+    """The version that a query asks for. Raises 400 where it asks for two; what else it holds is others' business."""
+    try:
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise ProblemError(400, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer.") from None
+    versions = given.get("version", [None])
+    if len(versions) > 1:
+        raise ProblemError(400, "The query parameter version is given twice; send it once.")
+    return versions[0]
+
+
+def _require_json(headers: Headers) -> None:
+    """Raise 415 unless the body is declared to be JSON."""
+    declared = headers.get(b"content-type", b"")
+    if declared != MEDIA_TYPE and not _is_json(declared.decode("latin-1")):
+        fault = f"is {clipped(declared.decode('latin-1'), 60)}" if declared else "is missing"
+        raise ProblemError(415, f"The header Content-Type {fault}; send {MEDIA_TYPE.decode('ascii')}.")
+
+
+def _is_json(content_type: str) -> bool:
+    kind, _, subtype = content_type.partition(";")[0].strip().lower().partition("/")
+    return kind == "application" and (subtype == "json" or (subtype.endswith("+json") and subtype != "+json"))
+
+
+def seconds_granted(headers: Headers, most: float) -> float:
+    """How long a request may take: `most`, or less if the client says so. Raises 400 for what is no such time."""
+    given = headers.get(TIMEOUT)
+    if given is None:
+        return most
+    if not given.isdigit() or len(given) > MOST_DIGITS or not int(given):
+        fault = clipped(given.decode("latin-1"), 60)
+        raise ProblemError(400, f"The header X-Timeout-Ms is {fault}; send a whole number of milliseconds, at least 1.")
+    return min(most, int(given) / 1_000)

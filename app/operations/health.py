@@ -1,0 +1,40 @@
+"""Whether the process works, and whether to send it requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from app.http.problem_details import ProblemError
+from app.operations.lifecycle import Lifecycle, Phase
+from app.serving.repository import Repository
+
+STUCK_S = 30.0
+"""How long a request may wait for its turn before the process counts as stuck. No load explains so long a wait."""
+
+WHY = "the log and /v2/repository/index say why"
+
+
+class Health:
+    """Knows how the service is. It is ready once the `wanted` models were loaded, or any model if none is wanted."""
+
+    def __init__(self, lifecycle: Lifecycle, repository: Repository, wanted: Collection[str] = ()):
+        self._lifecycle = lifecycle
+        self._repository = repository
+        self._wanted = wanted
+
+    def require_live(self) -> None:
+        """Raise 503 if a request waits for ever."""
+        predictors = [each for served in self._repository.values() for each in served.predictors.values()]
+        if any(predictor.is_stuck(STUCK_S) for predictor in predictors):
+            raise ProblemError(503, f"A request has waited for its turn for more than {STUCK_S:g} s.")
+
+    def require_ready(self) -> None:
+        """Raise 503 unless requests are welcome and models were loaded. What a client unloads changes nothing here."""
+        phase = self._lifecycle.phase
+        if phase is not Phase.READY:
+            raise ProblemError(503, f"The service is {phase.value}; try another instance, or again shortly.")
+        for name in self._wanted:
+            if not self._repository.loaded[name]:
+                raise ProblemError(503, f"The model {name} could not be loaded; {WHY}.")
+        if not self._repository.is_loaded:
+            raise ProblemError(503, f"No model could be loaded; {WHY}.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from app import VERSION
 from app import settings as options
-from app.main import create_app, make_repository, make_traffic, started
+from app.main import create_app, make_repository, make_traffic
 from app.operations import logs, streams, worker
 from app.operations.lifecycle import Lifecycle
 from app.operations.shared_metrics import Board
@@ -79,7 +79,7 @@ def _supervise(
                 lifecycle, traffic = Lifecycle(), make_traffic(settings)
                 app = create_app(
                     settings,
-                    repository=started(make_repository(settings, trial, predictor), settings),
+                    repository=make_repository(settings, trial, predictor),
                     lifecycle=lifecycle,
                     traffic=traffic,
                     board=board,

@@ -63,8 +63,8 @@ def create_app(
 ) -> FastAPI:
     """The service, put together from its parts. What is not given is made as the settings say.
 
-    models      are served besides those of the repository
-    repository  has loaded its models; the usual one loads what lies under the models directory
+    models      are served instead of what lies under the models directory
+    repository  has not loaded anything yet
     lifecycle   the phase of this worker; whoever serves moves it on
     traffic     is told of each request
     board       shows the other workers this one's measures, at its `place`
@@ -74,7 +74,9 @@ def create_app(
     settings = settings or load()
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     if repository is None:
-        repository = make_repository(settings) if models else started(make_repository(settings), settings)
+        repository = make_repository(settings)
+    if models is None:
+        _start(repository, settings)
     for model in (models or {}).values():
         repository.put(model)
     lifecycle, traffic = lifecycle or Lifecycle(), traffic or make_traffic(settings)
@@ -193,14 +195,13 @@ def make_repository(
     )
 
 
-def started(repository: Repository, settings: Settings) -> Repository:
-    """A repository that has loaded what there is. Raises `WrongSetting`."""
+def _start(repository: Repository, settings: Settings) -> None:
+    """Load what lies under the models directory. Raises `WrongSetting`."""
     try:
         repository.start(settings.required_models)
     except BundleError as error:
         names = ("models_dir",) if error.path == settings.models_dir else ("required_models", "versions")
         raise WrongSetting(f"{error}; it is named by {' or '.join(map(variable, names))}") from error
-    return repository
 
 
 def _routes(

@@ -89,7 +89,7 @@ class Operation:
 
     @property
     def pattern(self) -> str:
-        """A regular expression whose groups are the model's name and its version's number, if the path has them."""
+        """A pattern whose groups are the model's name and its version's number, if the path has them."""
         return re.sub(r"{\w+}", f"({SEGMENT})", self.path)
 
 

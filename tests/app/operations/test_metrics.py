@@ -185,7 +185,7 @@ def test_gauges_of_several_workers_become_one_number() -> None:
 
 
 def test_counts_and_times_of_several_workers_add_up() -> None:
-    repository = create_app(Settings(), {}).state.repository
+    repository = make_repository(Settings())
     parts = []
     for status, seconds in ((200, (0.15, 3.0)), (404, (0.2, 90.0))):
         traffic = Traffic()

@@ -10,16 +10,17 @@ import pytest
 from client import Client
 from fastapi import FastAPI
 
-from app.api import health
-from app.http import problem_details
+from app.api import health as health_api
+from app.http import catalogue
+from app.operations.health import STUCK_S, Health
 from app.operations.lifecycle import YOUNG_OBJECTS, Lifecycle, Phase
 from app.serving.batching import Batcher
 from app.serving.models import Model
 
 
 def client(lifecycle: Lifecycle, *models: Model) -> Client:
-    app = FastAPI(exception_handlers=problem_details.handlers())
-    app.include_router(health.router(lifecycle, fakes.repository(*models)))
+    app = FastAPI(exception_handlers=catalogue.handlers())
+    app.include_router(health_api.router(Health(lifecycle, fakes.repository(*models))))
     return Client(app)
 
 
@@ -73,7 +74,7 @@ def test_process_without_a_model_is_not_ready() -> None:
 def test_process_in_which_a_request_waits_for_ever_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     alive = client(Lifecycle(), fakes.models()["addition"])
     assert alive.get("/health/live").status_code == 200
-    monkeypatch.setattr(Batcher, "oldest", lambda _: asyncio.get_running_loop().time() - health.STUCK_S - 1)
+    monkeypatch.setattr(Batcher, "oldest", lambda _: asyncio.get_running_loop().time() - STUCK_S - 1)
     answer = alive.get("/health/live")
     assert answer.status_code == 503
     assert "waited" in answer.json()["detail"]

@@ -185,14 +185,13 @@ def test_gauges_of_several_workers_become_one_number() -> None:
 
 
 def test_counts_and_times_of_several_workers_add_up() -> None:
-    repository = make_repository(Settings())
     parts = []
     for status, seconds in ((200, (0.15, 3.0)), (404, (0.2, 90.0))):
         traffic = Traffic()
         for each in seconds:
             traffic.note({}, "/a", status, each)
         traffic.note({}, f"/{status}", 500, 1.0)
-        parts.append(collect(traffic, repository, is_ready=True))
+        parts.append(collect(traffic, fakes.repository(), is_ready=True))
     samples = shown(text(families(total(parts))).decode("ascii"))
     assert samples["service_requests_total"] == unordered(
         {("/a", "200"): 2, ("/a", "404"): 2, ("/200", "500"): 1, ("/404", "500"): 1}

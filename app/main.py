@@ -30,7 +30,7 @@ from app.operations.health import Health
 from app.operations.lifecycle import Lifecycle, Phase
 from app.operations.logs import AccessLog
 from app.operations.metrics import Samples, collect
-from app.operations.shared_metrics import Board, Workers
+from app.operations.shared_metrics import Board, SharedMetrics
 from app.serving import runtime
 from app.serving.counters import Traffic
 from app.serving.models import Model
@@ -85,13 +85,13 @@ def create_app(
     def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
 
-    workers = Workers(measures, board, place)
+    workers = SharedMetrics(measures, board, place)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with (
             tracing.lifespan() if tracing else nullcontext(),
-            workers.together(),
+            workers.sharing(),
             repository.watching(settings.watch_s),
             lifecycle.lifespan(),
         ):
@@ -208,7 +208,7 @@ def _routes(
     settings: Settings,
     repository: Repository,
     health: Health,
-    workers: Workers,
+    workers: SharedMetrics,
     bodies: Bodies,
     operations: Iterable[Operation],
 ) -> list[BaseRoute]:

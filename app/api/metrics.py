@@ -5,10 +5,10 @@ from starlette.responses import Response
 
 from app.http.problem_details import documented, out_of_files
 from app.operations import metrics
-from app.operations.shared_metrics import Workers
+from app.operations.shared_metrics import SharedMetrics
 
 
-def router(workers: Workers) -> APIRouter:
+def router(workers: SharedMetrics) -> APIRouter:
     """The route that shows the measures of all workers."""
     router = APIRouter(tags=["metrics"])
 

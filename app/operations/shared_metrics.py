@@ -80,7 +80,7 @@ class Board:
         return halves
 
 
-class Workers:
+class SharedMetrics:
     """This worker among those of a board, or alone without one. `collect` gives its own samples."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Workers:
         return families(total([own, *map(self._left_at, others)]))
 
     @asynccontextmanager
-    async def together(self) -> AsyncIterator[None]:
+    async def sharing(self) -> AsyncIterator[None]:
         """Share samples for as long as the context lasts."""
         task = asyncio.create_task(self._keep_sharing())
         try:

@@ -28,7 +28,7 @@ FORK_S = 0.1
 """How long a fork waits until the thread has ended."""
 
 
-class Unhurried(io.RawIOBase):
+class BackgroundStream(io.RawIOBase):
     """A descriptor that a thread writes to, in the order in which lines come."""
 
     def __init__(self, name: str, descriptor: int):
@@ -125,7 +125,9 @@ def _descriptors() -> list[int]:
     return [os.open(os.devnull, os.O_RDWR) if stream is None else number for number, stream in found]
 
 
-_raw = [Unhurried(name, number) for name, number in zip(("<stdout>", "<stderr>"), _descriptors()[1:], strict=True)]
+_raw = [
+    BackgroundStream(name, number) for name, number in zip(("<stdout>", "<stderr>"), _descriptors()[1:], strict=True)
+]
 stdout, stderr = (io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True) for raw in _raw)
 
 

@@ -20,8 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from app.serving import models as registry
-from app.serving import runtime, trial_process
+from app.serving import models, runtime, trial_process
 from seq2seq.bundle import BundleError, BundleUnreadable
 
 MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
@@ -57,10 +56,10 @@ class Terms:
         """By how much the limits grow with what is to be done."""
         return PROVING if self.prove else 1
 
-    def load(self, path: Path, *, prove: bool = False) -> registry.Model:
+    def load(self, path: Path, *, prove: bool = False) -> models.Model:
         """Read a version, check it in full and warm it up. Raises `BundleError`."""
         loader = runtime.loader(self.runtime)
-        return registry.load_model(path, loader, batch_size=self.batch_size, prove=prove)
+        return models.load_model(path, loader, batch_size=self.batch_size, prove=prove)
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def main() -> int:
     return 0
 
 
-def attempt(load: Callable[[], registry.Model]) -> Outcome:
+def attempt(load: Callable[[], models.Model]) -> Outcome:
     """What becomes of a version when it is loaded."""
     try:
         return Outcome(seal=load().manifest.seal)

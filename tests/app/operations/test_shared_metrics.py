@@ -10,13 +10,13 @@ import sys
 import pytest
 
 from app.operations.metrics import Samples
-from app.operations.shared_metrics import HEAD, Board, Workers
+from app.operations.shared_metrics import HEAD, Board, SharedMetrics
 
 OTHER = os.getppid()
 """A process that lives as long as this one."""
 
 
-class Worker(Workers):
+class Worker(SharedMetrics):
     """A worker that has counted so much, and is that deep in work."""
 
     def __init__(self, board: Board | None, place: int, count: int, pid: int = OTHER):
@@ -82,7 +82,7 @@ def test_measures_are_shared_while_a_worker_serves() -> None:
     one, other = Worker(board, 0, 1), Worker(board, 1, 10)
 
     async def play() -> None:
-        async with other.together():
+        async with other.sharing():
             await asyncio.sleep(0)
             assert one.shown() == (11, 11)
             other.count = 20

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import pytest
 
-from app.operations.streams import MOST_WAITING, Unhurried
+from app.operations.streams import MOST_WAITING, BackgroundStream
 
 ROOT = Path(__file__).parents[3]
 LINE = b"x" * 99 + b"\n"
@@ -46,7 +46,7 @@ def read(descriptor: int, size: int) -> bytes:
 
 
 def test_lines_keep_their_order(pipe: tuple[int, int]) -> None:
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     lines = [b"%d\n" % number for number in range(1_000)]
     for line in lines:
         assert stream.write(line) == len(line)
@@ -56,7 +56,7 @@ def test_lines_keep_their_order(pipe: tuple[int, int]) -> None:
 
 
 def test_pipe_that_nobody_reads_keeps_nobody_waiting(pipe: tuple[int, int]) -> None:
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     count = 2 * MOST_WAITING // len(LINE)
     for _ in range(count):
         stream.write(LINE)
@@ -71,7 +71,7 @@ def test_pipe_that_nobody_reads_keeps_nobody_waiting(pipe: tuple[int, int]) -> N
 
 
 def test_reader_that_has_gone_is_not_written_to(pipe: tuple[int, int]) -> None:
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     os.close(pipe[0])
     for _ in range(3):
         stream.write(LINE * 2)
@@ -81,7 +81,7 @@ def test_reader_that_has_gone_is_not_written_to(pipe: tuple[int, int]) -> None:
 
 def test_full_disk_is_written_to_again_and_again() -> None:
     with Path("/dev/full").open("wb") as full:
-        stream = Unhurried("<test>", full.fileno())
+        stream = BackgroundStream("<test>", full.fileno())
         for _ in range(3):
             stream.write(LINE)
             assert stream.await_written(SECONDS)
@@ -90,7 +90,7 @@ def test_full_disk_is_written_to_again_and_again() -> None:
 
 def test_descriptor_that_others_have_made_non_blocking_is_waited_for(pipe: tuple[int, int]) -> None:
     fcntl.fcntl(pipe[1], fcntl.F_SETFL, os.O_NONBLOCK)
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     lines = LINE * 5_000
     for _ in range(5_000):
         stream.write(LINE)
@@ -102,7 +102,7 @@ def test_without_a_thread_lines_are_dropped_or_wait(pipe: tuple[int, int], monke
     def refuse(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     with monkeypatch.context() as context:
         context.setattr(threading.Thread, "start", refuse)
         stream.write(b"first\n")
@@ -113,7 +113,7 @@ def test_without_a_thread_lines_are_dropped_or_wait(pipe: tuple[int, int], monke
 def test_thread_takes_no_signals(pipe: tuple[int, int]) -> None:
     """A supervisor blocks signals while it forks; the thread would take one, and nothing would wake the supervisor."""
     before = {thread.native_id for thread in threading.enumerate()}
-    stream = Unhurried("<test>", pipe[1])
+    stream = BackgroundStream("<test>", pipe[1])
     stream.write(LINE)
     (thread,) = (thread for thread in threading.enumerate() if thread.native_id not in before)
     status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()

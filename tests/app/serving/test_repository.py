@@ -14,7 +14,7 @@ from typing import Any
 import fakes
 import pytest
 
-from app.serving import models as registry
+from app.serving import models
 from app.serving.counters import ModelMeasures
 from app.serving.findings import Entry
 from app.serving.folders import NAMING, Found
@@ -273,7 +273,7 @@ def test_what_could_not_be_read_is_tried_again(models_dir: Path, monkeypatch: py
     def load_model(directory: Path) -> Model:
         if directory.name == "2" and failures:
             raise failures.pop()
-        return registry.load_model(directory, fakes.load, batch_size=4)
+        return models.load_model(directory, fakes.load, batch_size=4)
 
     fakes.write_bundle(models_dir, fakes.addition_manifest("2"))
     repository = Repository(models_dir, fakes.Trial(load_model), load_model, fakes.predictor, still_s=0)
@@ -385,7 +385,7 @@ class SlowTrial(fakes.Trial):
 
 
 def load_model(directory: Path) -> Model:
-    return registry.load_model(directory, fakes.load, batch_size=4)
+    return models.load_model(directory, fakes.load, batch_size=4)
 
 
 def with_a_slow_version(models_dir: Path, **options: Any) -> Repository:

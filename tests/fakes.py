@@ -108,7 +108,7 @@ def repository(
     """A repository that serves these models, and loads others as truthful networks."""
 
     def load_model(directory: Path) -> Model:
-        return registry.load_model(directory, load, kind=None, batch_size=4)
+        return registry.load_model(directory, load, batch_size=4)
 
     made = Repository(models_dir, Trial(load_model), load_model, serve, still_s=still_s, **options)
     for model in models:

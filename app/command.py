@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from app import VERSION
 from app import settings as options
-from app.main import create_app, make_repository, make_traffic
+from app.main import create_app, make_keys, make_repository, make_tracing, make_traffic, started
 from app.operations import logs, streams, worker
 from app.operations.lifecycle import Lifecycle
 from app.operations.shared_metrics import Board
@@ -77,11 +77,14 @@ def _supervise(
             with worker.bind_beside(reserved) as listener:
                 trial = unused[0] if unused else None
                 lifecycle, traffic = Lifecycle(), make_traffic(settings)
+                keys, tracing = make_keys(settings), make_tracing(settings)  # before models are loaded: they may refuse
                 app = create_app(
                     settings,
-                    repository=make_repository(settings, trial, predictor),
+                    repository=started(make_repository(settings, trial, predictor), settings),
                     lifecycle=lifecycle,
                     traffic=traffic,
+                    keys=keys,
+                    tracing=tracing,
                     board=board,
                     place=place.number,
                 )

@@ -57,30 +57,31 @@ def create_app(
     repository: Repository | None = None,
     lifecycle: Lifecycle | None = None,
     traffic: Traffic | None = None,
+    keys: KeyFile | None = None,
     tracing: Tracing | None = None,
     board: Board | None = None,
     place: int = 0,
 ) -> FastAPI:
     """The service, put together from its parts. What is not given is made as the settings say.
 
-    models      are served instead of what lies under the models directory
-    repository  has not loaded anything yet
+    models      are served besides those of the repository
+    repository  has loaded its models; the usual one loads what lies under the models directory, or only `models`
     lifecycle   the phase of this worker; whoever serves moves it on
     traffic     is told of each request
+    keys        whom the service answers; everybody if a setting names no file of keys
+    tracing     makes a span of each request
     board       shows the other workers this one's measures, at its `place`
 
     Raises `WrongSetting` or `RuntimeMissing`.
     """
     settings = settings or load()
-    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+    keys = keys or make_keys(settings)
     if repository is None:
-        repository = make_repository(settings)
-    if models is None:
-        _start(repository, settings)
+        repository = make_repository(settings) if models is not None else started(make_repository(settings), settings)
     for model in (models or {}).values():
         repository.put(model)
     lifecycle, traffic = lifecycle or Lifecycle(), traffic or make_traffic(settings)
-    tracing = tracing or (_tracing() if settings.tracing else None)
+    tracing = tracing or make_tracing(settings)
 
     def measures() -> Samples:
         return collect(traffic, repository, is_ready=lifecycle.phase is Phase.READY)
@@ -109,8 +110,7 @@ def create_app(
         stack = RequestMiddleware(guarded, traffic, settings.root_path)
         return tracing.traced(stack, route_of) if tracing else stack
 
-    def documents() -> list[Document]:
-        predictors = _answering(repository)
+    def documents(predictors: list[Predictor]) -> list[Document]:
         return [predict.document(predictors), infer.document([each.model for each in predictors])]
 
     return _API(
@@ -159,7 +159,15 @@ def _expected(repository: Repository) -> list[str]:
     return [name for name in {each.model for each in SHORT_NAMES} if name in repository.names_on_disk()]
 
 
-def _tracing() -> Tracing:
+def make_keys(settings: Settings) -> KeyFile | None:
+    """The file of keys that a setting names. Raises `WrongSetting`."""
+    return KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+
+
+def make_tracing(settings: Settings) -> Tracing | None:
+    """What makes spans of requests, if a setting asks for it. Raises `WrongSetting`."""
+    if not settings.tracing:
+        return None
     try:
         from app.operations.tracing import Tracing
     except ModuleNotFoundError as error:
@@ -195,13 +203,14 @@ def make_repository(
     )
 
 
-def _start(repository: Repository, settings: Settings) -> None:
-    """Load what lies under the models directory. Raises `WrongSetting`."""
+def started(repository: Repository, settings: Settings) -> Repository:
+    """A repository that has loaded what lies under the models directory. Raises `WrongSetting`."""
     try:
         repository.start(settings.required_models)
     except BundleError as error:
         names = ("models_dir",) if error.path == settings.models_dir else ("required_models", "versions")
         raise WrongSetting(f"{error}; it is named by {' or '.join(map(variable, names))}") from error
+    return repository
 
 
 def _routes(

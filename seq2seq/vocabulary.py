@@ -102,11 +102,6 @@ class Vocabulary:
         """ids (…) → one-hot vectors (…, V)."""
         return np.eye(len(self), dtype=np.float32)[ids]
 
-    def from_one_hot(self, vectors: npt.NDArray[Any]) -> IdArray:
-        """One-hot vectors, or probabilities (…, V) → ids (…), by arg-max."""
-        ids: IdArray = vectors.argmax(axis=-1).astype(np.int32)
-        return ids
-
     def as_data(self) -> dict[str, Any]:
         """The vocabulary as plain data, in full."""
         return {"symbols": list(self.symbols), "padding": self.padding}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 
 import fakes
@@ -12,8 +11,6 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
-from app.serving.batching import DeadlinePassed
-from app.serving.predictor import deadline
 from app.settings import Settings
 
 OF_PROMETHEUS = {"up": {"job": "sequences-to-service"}, "ALERTS": {}}
@@ -38,9 +35,9 @@ def shown(app: FastAPI) -> Shown:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             body = {"expression": "1+1"}
             await asyncio.gather(*(client.post("/add", json=body) for _ in range(5)))
-            deadline.set(0.0)
-            with contextlib.suppress(DeadlinePassed):
-                await app.state.repository["addition"].pick().predict("1+1")
+            tensor = {"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}
+            late = {"inputs": [tensor], "parameters": {"timeout": 1}}  # a microsecond
+            assert (await client.post("/v2/models/addition/infer", json=late)).status_code == 504
             return (await client.get("/metrics")).text
 
     found: Shown = {}

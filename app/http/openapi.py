@@ -11,12 +11,15 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from importlib import resources
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
@@ -107,13 +110,13 @@ def _place(name: str) -> dict[str, Any]:
 class DocumentedAPI(FastAPI):
     """FastAPI whose OpenAPI document has this service's errors instead of FastAPI's own, and what all routes share.
 
-    documents  writes what FastAPI does not know; called anew when `served` gives something else than before
     served     tells what is served
+    documents  writes what FastAPI does not know of it; called anew when something else is served than before
     """
 
     def __init__(
         self,
-        documents: Callable[[], Iterable[Document]],
+        documents: Callable[[Any], Iterable[Document]],
         *,
         served: Callable[[], Any],
         asks_for_keys: bool = False,
@@ -123,6 +126,7 @@ class DocumentedAPI(FastAPI):
         self._served = served
         self._asks_for_keys = asks_for_keys
         self._described: Any = None
+        self._writing = Lock()
         super().__init__(**options)
 
     def setup(self) -> None:
@@ -130,24 +134,29 @@ class DocumentedAPI(FastAPI):
             self.add_route(self.openapi_url, self._show, include_in_schema=False)
 
     async def _show(self, _: Request) -> JSONResponse:
-        return JSONResponse(await asyncio.to_thread(self.openapi))  # it takes 0.2 s to write
+        return JSONResponse(await asyncio.to_thread(self._describe, self._served()))  # it takes 0.2 s to write
 
     def openapi(self) -> dict[str, Any]:
-        served = self._served()
-        if self.openapi_schema is not None and self._described == served:
+        return self._describe(self._served())
+
+    def _describe(self, served: Any) -> dict[str, Any]:
+        with self._writing:
+            if self.openapi_schema is None or self._described != served:
+                self.openapi_schema, self._described = self._write(served), served
             return self.openapi_schema
-        self.openapi_schema = None
-        answering = [route.methods for route in self.routes if isinstance(route, APIRoute) and route.methods]
-        answering = [methods for methods in answering if "HEAD" in methods]
-        for methods in answering:
-            methods.remove("HEAD")  # every GET route answers it, so the document need not say so
-        document = super().openapi()
-        for methods in answering:
-            methods.add("HEAD")
+
+    def _write(self, served: Any) -> dict[str, Any]:
+        document = get_openapi(
+            title=self.title,
+            version=self.version,
+            description=self.description,
+            routes=[_without_head(route) for route in self.routes],
+            servers=self.servers,
+        )
         _drop_fastapi_errors(document)
         problem = Document()
         problem.add_schema(Problem, "serialization")
-        parts = [*self._documents(), problem]
+        parts = [*self._documents(served), problem]
         for part in parts:
             document["paths"] |= part.paths
             document["components"]["schemas"] |= part.schemas
@@ -158,8 +167,15 @@ class DocumentedAPI(FastAPI):
             _add_keys(document)
         _add_errors_of_connections(document)
         _add_request_id(document)
-        self._described = served
         return document
+
+
+def _without_head(route: BaseRoute) -> BaseRoute:
+    """A copy of a route for the document, which need not say that every GET route answers HEAD."""
+    if isinstance(route, APIRoute):
+        route = copy(route)
+        route.methods = (route.methods or set()) - {"HEAD"}
+    return route
 
 
 def finish(routes: Iterable[BaseRoute]) -> None:

@@ -77,7 +77,7 @@ def document(models: Collection[Model]) -> Document:
     found = Document()
     found.add_post("/v2/models/{name}/infer", "infer", ONE_MODEL, described)
     found.add_post("/v2/models/{name}/versions/{number}/infer", "infer_by_version", ONE_VERSION, described)
-    for message in (messages.InferenceRequest, messages.InferenceResponse, messages.ProtocolError):
+    for message in messages.NAMED:
         found.add_schema(message)
     return found
 

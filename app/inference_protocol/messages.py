@@ -162,6 +162,10 @@ class ProtocolError(ProtocolMessage):
     error: str = Field(description="What was wrong with this request")
 
 
+NAMED = (InferenceRequest, InferenceResponse, IndexRequest, LoadRequest, ChangeRequest, ProtocolError)
+"""What the OpenAPI document refers to by name and FastAPI has not seen."""
+
+
 def parse(schema: type[Message], body: bytes) -> Message:
     """JSON as the schema has it. Raises `RequestRefused`."""
     try:

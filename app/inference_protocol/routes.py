@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from app.http.bodies import Bodies, headers_of
 from app.http.guards import refuse_foreign_pages
+from app.http.openapi import ref
 from app.http.problem_details import INFERENCE_PROTOCOL, JSON, ProblemError
 from app.http.schemas import ModelName, ModelVersion
 from app.inference_protocol import messages
@@ -240,4 +241,4 @@ def _router(prefix: str = "") -> APIRouter:
 
 def _takes(schema: type[Message], example: Any) -> dict[str, Any]:
     """A body that a request may have."""
-    return {"requestBody": {"content": {JSON: {"schema": schema.model_json_schema(), "example": example}}}}
+    return {"requestBody": {"content": {JSON: {"schema": ref(schema.__name__), "example": example}}}}

@@ -104,14 +104,6 @@ class Addition(Oracle):
         terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
         return terms
 
-    def source_strings(self, terms: Terms) -> npt.NDArray[np.bytes_]:
-        """Terms (n, max_terms) → padded expressions (n,), each S characters."""
-        return VOCABULARY.decode_characters(self.source_ids(terms))
-
-    def target_strings(self, terms: Terms) -> npt.NDArray[np.bytes_]:
-        """Terms (n, max_terms) → their sums as padded strings (n,), each T characters."""
-        return VOCABULARY.decode_characters(self.target_ids(np.where(terms == ABSENT, 0, terms).sum(axis=1)))
-
     def source_ids(self, terms: Terms) -> IdArray:
         """Terms (n, max_terms) → padded source ids (n, S)."""
         columns = []

@@ -15,7 +15,6 @@ from pathlib import Path
 from queue import Empty
 
 import fakes
-import httpx
 import pytest
 from client import Client
 from service import Service, running
@@ -27,7 +26,7 @@ from app.operations import logs
 from app.serving import runtime
 from app.serving.batching import DeadlinePassed, QueueFull
 from app.serving.models import Model
-from app.serving.predictor import Predictor
+from app.serving.repository import Repository, UnknownModel
 from app.serving.served_model import NotLoaded, ServedModel, UnknownVersion
 from app.settings import Settings
 from seq2seq.bundle import BundleError
@@ -63,22 +62,25 @@ def failing(error: Exception) -> Client:
     return Client(create_app(Settings(), models | {"addition": Model(fakes.addition_manifest(), network)}))
 
 
-class Breaking:
-    """A client of a service that raises an error wherever it picks a model."""
+def breaking(error: Exception) -> Client:
+    """A service that raises an error wherever it looks for a model."""
 
-    def __init__(self, error: Exception, monkeypatch: pytest.MonkeyPatch):
-        self._client = Client(create_app(Settings(), fakes.models()))
-        self._error = error
-        monkeypatch.setattr(ServedModel, "pick", self._break)
+    class Broken(Repository):
+        def __getitem__(self, name: str) -> ServedModel:
+            raise error
 
-    def _break(self, _: str | None = None) -> Predictor:
-        raise self._error
+    def load(_: Path) -> Model:
+        raise error
 
-    def add(self) -> httpx.Response:
-        return self._client.post("/add", json={"expression": "1+1"})
+    return Client(create_app(Settings(), repository=Broken(ROOT, fakes.Trial(load), load, fakes.predictor)))
 
-    def describe(self) -> httpx.Response:
-        return self._client.get("/models/addition")
+
+ASKED = (
+    ("POST", "/add", {"expression": "1+1"}),
+    ("POST", "/models/addition/predict/batch", {"expressions": ["1+1"]}),
+    ("POST", "/v2/models/addition/infer", {}),
+    ("GET", "/models/addition", None),
+)
 
 
 INNER = [
@@ -105,9 +107,10 @@ def test_failure_of_a_model_tells_nothing(error: Exception, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("error", INNER, ids=lambda error: type(error).__name__)
-def test_failure_of_a_route_tells_nothing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    breaking = Breaking(error, monkeypatch)
-    for answer in (breaking.add(), breaking.describe()):
+def test_failure_of_a_route_tells_nothing(error: Exception) -> None:
+    client = breaking(error)
+    for method, path, body in ASKED:
+        answer = client.request(method, path, json=body)
         assert answer.status_code == 500
         assert_tells_nothing(500, answer.headers.multi_items(), answer.text)
 
@@ -118,16 +121,16 @@ def test_failure_of_a_route_tells_nothing(error: Exception, monkeypatch: pytest.
         (QueueFull(SECRET), 429),
         (DeadlinePassed(SECRET), 504),
         (NotLoaded("No version of addition is loaded."), 503),
+        (UnknownModel("There is no model division; there are addition, reversal."), 404),
         (UnknownVersion("There is no version 7 of addition; served: 1."), 404),
     ],
 )
-def test_error_of_the_service_tells_what_it_is_meant_to(
-    error: Exception, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert isinstance(error, problem_details.ANSWERED)
-    answer = Breaking(error, monkeypatch).add()
-    assert answer.status_code == status
-    assert_tells_nothing(status, answer.headers.multi_items(), answer.text)
+def test_error_of_the_service_tells_what_it_is_meant_to(error: Exception, status: int) -> None:
+    client = breaking(error)
+    for method, path, body in ASKED:
+        answer = client.request(method, path, json=body)
+        assert answer.status_code == status
+        assert_tells_nothing(status, answer.headers.multi_items(), answer.text)
 
 
 ODD = ["\x1b[31mred", "a\r\nb: c", "a\x00b", "\u202e\u2066", "{0.__class__}", "%s%n", "${jndi:ldap://a}", "x" * 20_000]

@@ -12,6 +12,7 @@ from client import Client
 
 from app.main import create_app
 from app.serving.models import Model
+from app.serving.predictor import Predictor
 from app.settings import Settings
 
 EXPRESSION = {"expression": "1+1"}
@@ -50,13 +51,19 @@ TENSOR = {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "
 
 
 def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
-    app = create_app(Settings(max_queue=1), fakes.models())
-    app.state.repository.put(Model(fakes.addition_manifest("2"), fakes.truthful(fakes.ADDITION)))
+    repository = fakes.repository(
+        fakes.models()["addition"],
+        Model(fakes.addition_manifest("2"), fakes.truthful(fakes.ADDITION)),
+        serve=lambda model, measures: Predictor(model, 8, 1, measures),
+    )
+    app = create_app(Settings(), repository=repository)
     asked = {
         "/add": 429,
         "/add?version=2": 429,
         "/add?version=1": 200,
         "/add?version=9": 404,
+        "/models/addition/predict": 429,
+        "/models/addition/predict?version=1": 200,
         "/v2/models/addition/infer": 429,
         "/v2/models/addition/versions/2/infer": 429,
         "/v2/models/addition/versions/1/infer": 200,
@@ -64,7 +71,7 @@ def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
     }
 
     async def ask(client: httpx.AsyncClient, path: str) -> int:
-        predictor = app.state.repository["addition"].pick("2")
+        predictor = repository["addition"].pick("2")
         waiting = asyncio.ensure_future(predictor.predict("1+1"))
         while not predictor.depth():
             await asyncio.sleep(0)

@@ -13,7 +13,7 @@ import pytest
 from client import Client
 from starlette.types import Receive, Scope, Send
 
-from app.http.json_route import take_off
+from app.http.middleware import take_off
 from app.main import create_app
 from app.settings import Settings, WrongSetting, load
 
@@ -38,7 +38,8 @@ BOTH = pytest.mark.parametrize("prefix", ["", PREFIX], ids=["taken off", "left o
 
 @BOTH
 def test_every_route_is_found(client: Client, prefix: str) -> None:
-    assert client.post(f"{prefix}/add", json={"expression": "10+6"}).json()["sum"] == 16
+    for path in ("/add", "/models/addition/predict"):
+        assert client.post(f"{prefix}{path}", json={"expression": "10+6"}).json()["sum"] == 16
     for path in ("/models", "/models/addition", "/health/live", "/v2", "/v2/models/addition", "/metrics", "/docs"):
         assert client.get(f"{prefix}{path}").status_code == 200
 

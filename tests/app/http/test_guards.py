@@ -7,9 +7,7 @@ import http.client
 import json
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fakes
 import httpx
@@ -17,15 +15,13 @@ import pytest
 from client import Client
 from fastapi import FastAPI
 from service import Service, running
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from app import keys
 from app.http import guards
-from app.http.json_route import JsonRoute, Shortcut
-from app.http.middleware import RequestMiddleware
 from app.http.problem_details import TITLES
-from app.keys import BrokenKeys
-from app.main import create_app
+from app.keys import BrokenKeys, KeyFile
+from app.main import create_app, make_keys
 from app.settings import Settings
 
 KEY = keys.fresh_key()
@@ -65,33 +61,20 @@ def refused(answer: httpx.Response, status: int) -> str:
 # Nothing set
 
 
-def json_routes(app: FastAPI) -> Iterator[Any]:
-    stack = app.build_middleware_stack()
-    assert isinstance(stack, Shortcut)
-    for route in app.routes:
-        if isinstance(route, JsonRoute):
-            yield stack._routes["POST", route.path], route
-
-
-def test_where_nothing_is_set_nothing_stands_before_a_route() -> None:
-    app = create_app(Settings(), fakes.models())
-    assert guards.guards(Settings(), None) == []
-    found = list(json_routes(app))
-    assert len(found) >= 4
-    for reached, route in found:
-        assert isinstance(reached, RequestMiddleware)
-        assert reached._app is route.app
-
-
-def test_what_is_set_stands_before_every_route(key_file: Path) -> None:
-    settings = Settings(api_keys_file=key_file, allowed_hosts=["a.example"], cors_origins=["https://b.example"])
-    checks = guards.guards(settings, keys.KeyFile(key_file))
-    assert len(checks) == 3
-    for reached, route in json_routes(create_app(settings, fakes.models())):
-        assert isinstance(reached._app, guards.HostCheck)
-        assert isinstance(reached._app._app, guards.Cors)
-        assert isinstance(reached._app._app.app, guards.KeyCheck)
-        assert reached._app._app.app._app is route.app
+@pytest.mark.parametrize("path", ["/add", "/models/addition/predict", "/v2/models/addition/infer"])
+def test_guards_stand_before_the_lane_outermost_first(key_file: Path, path: str) -> None:
+    """What each refuses, no later one looks at; and without any setting, none of them stands there."""
+    settings = Settings(api_keys_file=key_file, allowed_hosts=["a.example"], cors_origins=[ORIGIN])
+    assert [len(guards.guards(each, make_keys(each))) for each in (Settings(), settings)] == [0, 3]
+    client = Client(create_app(settings, fakes.models()))
+    asked = {"host": "a.example", "origin": ORIGIN}
+    wrong_host = client.post(path, json={}, headers=asked | {"host": "b.example"})
+    assert (wrong_host.status_code, cors(wrong_host)) == (400, set())
+    no_key = client.post(path, json={}, headers=asked)
+    assert (no_key.status_code, cors(no_key) == set()) == (401, False)
+    assert client.request("OPTIONS", path, headers=asked | PREFLIGHT).status_code == 200
+    assert client.post(path, json={}, headers=asked | bearer(KEY)).status_code in (400, 422)
+    assert Client(create_app(Settings(), fakes.models())).post(path, json={}).status_code in (400, 422)
 
 
 # Keys
@@ -147,7 +130,7 @@ def test_refusal_is_what_the_inference_protocol_has_for_it(locked: Client) -> No
     answer = locked.post("/v2/models/addition/infer", json={})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert list(answer.json()) == ["error"]
-    for name in ("x-content-type-options", "cache-control", "x-frame-options"):
+    for name in ("x-content-type-options", "cache-control"):
         assert len(answer.headers.get_list(name)) == 1
 
 
@@ -161,12 +144,15 @@ def test_key_in_the_address_opens_nothing(locked: Client) -> None:
     refused(locked.post(f"/add?api_key={KEY}&key={KEY}&access_token={KEY}", json=ADD), 401)
 
 
-def paths(app: FastAPI) -> set[str]:
-    return {str(getattr(route, "path", "")) for route in app.routes}
+def paths(app: ASGIApp) -> set[str]:
+    """Of every route that is described or declared, with a model in its place."""
+    assert isinstance(app, FastAPI)
+    declared = {str(getattr(route, "path", "")) for route in app.routes} | set(app.openapi()["paths"])
+    return {path.replace("{name}", "addition").replace("{number}", "1") for path in declared}
 
 
 def test_every_route_but_health_asks_for_a_key(locked: Client) -> None:
-    assert isinstance(locked.app, FastAPI)
+    assert {"/add", "/models/addition/predict/batch", "/v2/models/addition/infer"} < paths(locked.app)
     for path in paths(locked.app) | {"/nowhere", "/", "/metrics", "/docs/assets/swagger-ui.css", "//health/live"}:
         for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PROPFIND"):
             answer = locked.request(method, path)
@@ -209,10 +195,8 @@ def test_refusal_reads_no_body(locked: Client) -> None:
 
 
 def test_keys_are_replaced_while_the_service_runs(key_file: Path) -> None:
-    app = create_app(Settings(api_keys_file=key_file), fakes.models())
-    client = Client(app)
-    (guard,) = app.state.guards
-    (file,) = guard.args
+    file = KeyFile(key_file)
+    client = Client(create_app(Settings(), fakes.models(), keys=file))
     assert client.post("/add", json=ADD, headers=bearer(KEY)).status_code == 200
     fresh = keys.fresh_key()
     key_file.write_text(keys.line("ci", fresh))
@@ -490,17 +474,7 @@ def test_metrics_can_be_closed() -> None:
     assert Client(create_app(Settings(), fakes.models())).get("/metrics").status_code == 200
     app = create_app(Settings(metrics=False), fakes.models())
     assert "/metrics" not in paths(app)
-    assert "/metrics" not in app.openapi()["paths"]
     refused(Client(app).get("/metrics"), 404)
-
-
-def test_guards_are_put_on_outermost_first() -> None:
-    async def application(*_: Any) -> None:
-        raise AssertionError
-
-    checks = [Middleware(guards.HostCheck, ["a.example"]), Middleware(guards.HostCheck, hosts=["b.example"])]
-    outer: Any = guards.guarded(application, checks)
-    assert (outer._hosts, outer._app._hosts, outer._app._app) == ({"a.example"}, {"b.example"}, application)
 
 
 @pytest.mark.parametrize("cors", [[], ["*"]])

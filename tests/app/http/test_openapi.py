@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import fakes
+import httpx
 import jsonschema
 import pytest
 from client import Client
@@ -15,14 +17,32 @@ from app.main import create_app
 from app.operations import metrics
 from app.settings import Settings
 
-POSTS = ("/add", "/add/batch", "/reverse", "/reverse/batch")
+POSTS = ("/add", "/add/batch", "/reverse", "/reverse/batch", "/models/{name}/predict", "/models/{name}/predict/batch")
+INFERS = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{number}/infer")
+MODELS = dict.fromkeys(POSTS, ("addition", "reversal")) | {
+    **dict.fromkeys(("/add", "/add/batch"), ("addition",)),
+    **dict.fromkeys(("/reverse", "/reverse/batch"), ("reversal",)),
+}
+"""Which models each route may ask."""
+
 OF_CONNECTIONS = {"400", "408", "431"}
 GETS = ("/models", "/models/{name}", "/health/live", "/health/ready", "/metrics")
 
 
 @pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    result: dict[str, Any] = Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()
+def client() -> Client:
+    return Client(create_app(Settings(), fakes.models()))
+
+
+@pytest.fixture(scope="module")
+def document(client: Client) -> dict[str, Any]:
+    result: dict[str, Any] = client.get("/openapi.json").json()
+    return result
+
+
+def body(document: dict[str, Any], path: str) -> dict[str, Any]:
+    """The JSON that a route takes, as it is described."""
+    result: dict[str, Any] = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     return result
 
 
@@ -43,7 +63,8 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
 def test_operations_are_called_as_clients_would_call_them(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for operation in operations(document)]
     assert len(set(names)) == len(names)
-    assert {"add", "add_batch", "reverse", "list_models", "describe_model", "infer", "model_metadata"} <= set(names)
+    assert {"add", "add_batch", "reverse", "predict", "predict_batch"} <= set(names)
+    assert {"list_models", "describe_model", "infer", "infer_by_version", "model_metadata"} <= set(names)
     assert max(map(len, names)) < 20
 
 
@@ -81,31 +102,34 @@ def test_every_answer_is_described(document: dict[str, Any], path: str, method: 
 
 
 @pytest.mark.parametrize(
-    ("schema", "field", "limits", "example"),
-    [
-        ("AddRequest", "expression", fakes.ADDITION.input.schema, "10+6"),
-        ("ReverseRequest", "sequence", fakes.REVERSAL.input.schema, fakes.SEQUENCE),
-    ],
+    ("model", "field", "limits"),
+    [("addition", "expression", fakes.ADDITION.input.schema), ("reversal", "sequence", fakes.REVERSAL.input.schema)],
 )
-def test_limits_and_examples_are_the_models(
-    document: dict[str, Any], schema: str, field: str, limits: dict[str, Any], example: object
-) -> None:
-    described = document["components"]["schemas"][schema]["properties"][field]
-    assert limits.items() <= described.items()
-    assert described["examples"] == [example]
-    batch = document["components"]["schemas"][schema.replace("Request", "BatchRequest")]["properties"][f"{field}s"]
+def test_limits_are_the_models(document: dict[str, Any], model: str, field: str, limits: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert limits.items() <= schemas[f"{model}_request"]["properties"][field].items()
+    batch = schemas[f"{model}_batch_request"]["properties"][f"{field}s"]
     assert (batch["minItems"], batch["maxItems"]) == (1, 1000)
     assert batch["items"]["anyOf"][0] == limits
 
 
+@pytest.mark.parametrize(("path", "kind"), [("/models/{name}/predict", ""), ("/models/{name}/predict/batch", "batch_")])
+def test_predict_takes_and_gives_what_any_model_does(document: dict[str, Any], path: str, kind: str) -> None:
+    success = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+    for described, what in ((body(document, path), "request"), (success, "response")):
+        names = [f"#/components/schemas/{model}_{kind}{what}" for model in ("addition", "reversal")]
+        assert described["schema"] == {"anyOf": [{"$ref": name} for name in names]}
+
+
 @pytest.mark.parametrize("path", ["/add/batch", "/reverse/batch"])
-def test_batch_items_of_any_kind_are_described_as_they_are_taken(document: dict[str, Any], path: str) -> None:
-    operation = document["paths"][path]["post"]
-    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+def test_batch_items_of_any_kind_are_described_as_they_are_taken(
+    document: dict[str, Any], client: Client, path: str
+) -> None:
+    name = body(document, path)["schema"]["$ref"].rpartition("/")[2]
     ((field, described),) = document["components"]["schemas"][name]["properties"].items()
     items: list[Any] = ["", None, 4.0, {"a": 1}, []]
     jsonschema.validate(items, described)
-    answer = Client(create_app(Settings(), fakes.models())).post(path, json={field: items})
+    answer = client.post(path, json={field: items})
     assert answer.status_code == 200
     assert all("error" in result for result in answer.json()["results"])
 
@@ -115,13 +139,12 @@ def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from path.values()
 
 
-def test_every_answer_carries_an_id(document: dict[str, Any]) -> None:
+def test_every_answer_carries_an_id(document: dict[str, Any], client: Client) -> None:
     for operation in operations(document):
         assert {"$ref": "#/components/parameters/X-Request-ID"} in operation["parameters"]
         for response in operation["responses"].values():
             assert response["headers"]["X-Request-ID"] == {"$ref": "#/components/headers/X-Request-ID"}
     described = document["components"]["headers"]["X-Request-ID"]
-    client = Client(create_app(Settings(), fakes.models()))
     for given in ("order-66", "no id", "x" * 65):
         answer = client.get("/models", headers={"X-Request-ID": given})
         jsonschema.validate(answer.headers["x-request-id"], described["schema"])
@@ -133,22 +156,20 @@ def test_every_refusal_for_load_says_when_to_come_again(document: dict[str, Any]
             assert operation["responses"]["429"]["headers"]["Retry-After"]["required"]
 
 
-@pytest.mark.parametrize("path", [*POSTS, "/v2/models/{name}/infer", "/v2/models/{name}/versions/{number}/infer"])
+@pytest.mark.parametrize("path", [*POSTS, *INFERS])
 @pytest.mark.parametrize(("given", "status"), [("5000", 200), ("-1", 400), ("1.5", 400), ("", 400), ("9" * 13, 400)])
-def test_timeout_is_described_as_it_is_taken(document: dict[str, Any], path: str, given: str, status: int) -> None:
-    operation = document["paths"][path]["post"]
-    (described,) = [each for each in operation["parameters"] if each.get("name") == "X-Timeout-Ms"]
+def test_timeout_is_described_as_it_is_taken(
+    document: dict[str, Any], client: Client, path: str, given: str, status: int
+) -> None:
+    (described,) = [
+        each for each in document["paths"][path]["post"]["parameters"] if each.get("name") == "X-Timeout-Ms"
+    ]
+    assert not described.get("required")
     if given.lstrip("-").isdigit():
         assert jsonschema.Draft202012Validator(described["schema"]).is_valid(int(given)) == (status == 200)
-    content = operation["requestBody"]["content"]["application/json"]
-    if "examples" in content:
-        body = content["examples"]["addition"]["value"]
-    else:
-        fields = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"]
-        body = {field: each["examples"][0] for field, each in fields.items()}
-    client = Client(create_app(Settings(), fakes.models()))
-    answer = client.post(path.format(name="addition", number=1), json=body, headers={"X-Timeout-Ms": given})
-    assert answer.status_code == status
+    for model, example in body(document, path)["examples"].items():
+        address = path.format(name=model, number=1)
+        assert client.post(address, json=example["value"], headers={"X-Timeout-Ms": given}).status_code == status
 
 
 def test_version_is_described_as_a_number(document: dict[str, Any]) -> None:
@@ -156,7 +177,7 @@ def test_version_is_described_as_a_number(document: dict[str, Any]) -> None:
         parameters = document["paths"][path][method]["parameters"]
         (version,) = [each for each in parameters if each.get("name") == "version"]
         assert (version["schema"]["type"], version["schema"]["pattern"]) == ("string", "^[1-9][0-9]*$")
-        assert not version["required"]
+        assert not version.get("required")
 
 
 def test_links_lead_to_operations_and_their_parameters(document: dict[str, Any]) -> None:
@@ -173,18 +194,21 @@ def test_links_lead_to_operations_and_their_parameters(document: dict[str, Any])
 @pytest.mark.parametrize(("parameters", "status"), [(None, 200), ({}, 200), ({"config": "{}"}, 400)])
 def test_what_a_load_may_say_is_described(document: dict[str, Any], parameters: object, status: int) -> None:
     described = document["components"]["schemas"]["LoadRequest"]
-    body = {"parameters": parameters}
-    assert jsonschema.Draft202012Validator(described).is_valid(body) == (status == 200)
+    asked = {"parameters": parameters}
+    assert jsonschema.Draft202012Validator(described).is_valid(asked) == (status == 200)
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_example_answer_is_what_the_example_request_gets(document: dict[str, Any], path: str) -> None:
-    operation = document["paths"][path]["post"]
-    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    fields = document["components"]["schemas"][name]["properties"]
-    request = {field: described["examples"][0] for field, described in fields.items()}
-    answer = Client(create_app(Settings(), fakes.models())).post(path, json=request)
-    assert answer.json() == operation["responses"]["200"]["content"]["application/json"]["example"]
+def test_example_answer_is_what_the_example_request_gets(document: dict[str, Any], client: Client, path: str) -> None:
+    asked = body(document, path)
+    answered = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+    assert set(asked["examples"]) == set(answered["examples"]) == set(MODELS[path])
+    whole = {"components": document["components"]}
+    for model, example in asked["examples"].items():
+        jsonschema.validate(example["value"], asked["schema"] | whole)
+        answer = client.post(path.format(name=model), json=example["value"]).json()
+        jsonschema.validate(answer, answered["schema"] | whole)
+        assert answer == answered["examples"][model]["value"]
 
 
 def test_model_without_examples_is_described_without() -> None:
@@ -192,5 +216,26 @@ def test_model_without_examples_is_described_without() -> None:
         name: replace(model, manifest=replace(model.manifest, golden=())) for name, model in fakes.models().items()
     }
     client = Client(create_app(Settings(), models))
-    assert client.get("/openapi.json").status_code == 200
+    document = client.get("/openapi.json").json()
+    for path in (*POSTS, *INFERS):
+        assert body(document, path)["examples"] == {}
     assert client.post_json("/add", b"").json()["detail"] == 'The body is empty; send an object with "expression".'
+
+
+def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
+    """It is written on threads; nobody gets half of it, and meanwhile every route answers as ever."""
+    app = create_app(Settings(), fakes.models())
+
+    async def play() -> tuple[list[Any], list[int]]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            asking = asyncio.gather(*(client.get("/openapi.json") for _ in range(3)))
+            heads = []
+            while not heads or not asking.done():
+                heads.append((await client.head("/models")).status_code)
+                await asyncio.sleep(0.001)
+            return [answer.json() for answer in await asking], heads
+
+    documents, heads = asyncio.run(play())
+    assert documents == [Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()] * 3
+    assert set(heads) == {200}

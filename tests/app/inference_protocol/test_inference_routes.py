@@ -15,11 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from client import Client
-from fastapi import FastAPI
 
-from app.http import problem_details
-from app.http.bodies import Bodies
-from app.inference_protocol import routes as inference_routes
 from app.inference_protocol.tensors import unpack
 from app.main import create_app
 from app.operations.lifecycle import Lifecycle
@@ -91,11 +87,10 @@ def test_server_is_live_and_ready(client: Client) -> None:
     assert client.get("/v2/health/ready").json() == {"ready": True}
 
 
-def test_server_that_stops_is_live_but_not_ready(client: Client) -> None:
-    assert isinstance(client.app, FastAPI)
-    lifecycle: Lifecycle = client.app.state.lifecycle
+def test_server_that_stops_is_live_but_not_ready() -> None:
+    lifecycle = Lifecycle()
+    client = Client(create_app(Settings(), fakes.models(), lifecycle=lifecycle))
     lifecycle.drain()
-    client = Client(client.app)
     assert client.get("/v2/health/live").status_code == 200
     assert error(client.get("/v2/health/ready"), 503).startswith("The service is stopping")
 
@@ -108,8 +103,8 @@ def test_model_is_described(client: Client, path: str) -> None:
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "expression", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "decoded", "datatype": "BYTES", "shape": [-1]},
             {"name": "sum", "datatype": "INT64", "shape": [-1]},
+            {"name": "decoded", "datatype": "BYTES", "shape": [-1]},
             {"name": "confidence", "datatype": "FP64", "shape": [-1]},
         ],
     }
@@ -164,8 +159,8 @@ def test_sums_are_inferred(client: Client, path: str) -> None:
         "model_version": "1",
         "id": "42",
         "outputs": [
-            {"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
             {"name": "sum", "datatype": "INT64", "shape": [2], "data": [16, 3]},
+            {"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
             {"name": "confidence", "datatype": "FP64", "shape": [2], "data": [0.997003, 0.997003]},
         ],
     }
@@ -257,24 +252,18 @@ def test_unknown_model_does_not_infer(client: Client, path: str) -> None:
     error(client.post(path, json=SUMS), 404)
 
 
-def small_app(repository: Repository, seconds: float = 10.0) -> FastAPI:
-    """The routes that infer, alone."""
-    router = inference_routes.infer_router(repository, Bodies(2**25), 2**20, seconds)
-    return FastAPI(routes=router.routes, exception_handlers=problem_details.handlers())
-
-
 def answering(problem: Addition | Reversal, name: str, **options: Any) -> Repository:
     return fakes.repository(Model(fakes.manifest(problem, name), fakes.truthful(problem, **options)))
 
 
-def infer(app: FastAPI, name: str, body: dict[str, Any], **options: Any) -> httpx.Response:
-    return Client(app).post(f"/v2/models/{name}/infer", json=body, **options)
+def infer(repository: Repository, name: str, body: dict[str, Any], **settings: Any) -> httpx.Response:
+    client = Client(create_app(Settings(**settings), repository=repository))
+    return client.post(f"/v2/models/{name}/infer", json=body)
 
 
 def test_any_model_of_a_known_kind_is_served() -> None:
     tensor = LISTS["inputs"][0] | {"shape": [1, 4], "data": [4, 3, 2, 1]}
-    app = small_app(answering(Reversal(3, 5, 9, 2), "mirror"))
-    answer = infer(app, "mirror", {"inputs": [tensor]})
+    answer = infer(answering(Reversal(3, 5, 9, 2), "mirror"), "mirror", {"inputs": [tensor]})
     assert (answer.json()["model_name"], outputs(answer)["reversed"]) == ("mirror", [3, 4])
 
 
@@ -282,13 +271,13 @@ def test_model_that_writes_no_number() -> None:
     def wordless(sources: IdArray) -> IdArray:
         return np.full((len(sources), fakes.ADDITION.target_length), 10)  # a +
 
-    app = small_app(answering(fakes.ADDITION, "addition", answer=wordless))
-    answer = infer(app, "addition", SUMS)
+    repository = answering(fakes.ADDITION, "addition", answer=wordless)
+    answer = infer(repository, "addition", SUMS)
     assert answer.json() == {
         "error": "sum[0]: the model wrote no number; ask for the other outputs alone to see what it wrote"
     }
     assert answer.status_code == 500
-    assert outputs(infer(app, "addition", SUMS | {"outputs": [{"name": "decoded"}]})) == {"decoded": ["+++"] * 2}
+    assert outputs(infer(repository, "addition", SUMS | {"outputs": [{"name": "decoded"}]})) == {"decoded": ["+++"] * 2}
 
 
 def test_failing_model_is_a_500_without_a_trace() -> None:
@@ -303,7 +292,7 @@ def test_failing_model_is_a_500_without_a_trace() -> None:
 
 def test_full_queue_turns_away() -> None:
     repository = fakes.repository(fakes.models()["addition"], serve=lambda model, _: Predictor(model, 8, max_queue=0))
-    answer = infer(small_app(repository), "addition", SUMS)
+    answer = infer(repository, "addition", SUMS)
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "1"
     assert list(answer.json()) == ["error"]
@@ -312,12 +301,12 @@ def test_full_queue_turns_away() -> None:
 @pytest.mark.parametrize(
     ("seconds", "body"),
     [
-        (-1.0, {}),
+        (1e-9, {}),
         (10.0, {"parameters": {"timeout": 1}}),
     ],
 )
 def test_past_its_deadline_a_request_is_not_answered(seconds: float, body: dict[str, Any]) -> None:
-    answer = infer(small_app(answering(fakes.ADDITION, "addition"), seconds), "addition", SUMS | body)
+    answer = infer(answering(fakes.ADDITION, "addition"), "addition", SUMS | body, deadline_s=seconds)
     assert answer.status_code == 504
     assert answer.json()["error"].startswith("The deadline passed")
 
@@ -337,14 +326,9 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def keeper(repository: Repository) -> Client:
-    """Asks the routes of the repository."""
-    routers = [
-        inference_routes.repository_router(repository, Bodies(2**25), 1_000, ""),
-        inference_routes.models_router(repository, "fake"),
-        inference_routes.infer_router(repository, Bodies(2**25), 1_000, 10.0),
-    ]
-    routes = [route for router in routers for route in router.routes]
-    return Client(FastAPI(routes=routes, exception_handlers=problem_details.handlers()))
+    """A client of a service whose models may be changed."""
+    settings = Settings(model_control=True, max_body_bytes=1_000)
+    return Client(create_app(settings, repository=repository))
 
 
 def index(keeper: Client, **asked: Any) -> list[tuple[str, str, str, str]]:
@@ -453,9 +437,8 @@ def test_models_of_a_directory_that_is_gone_are_listed(keeper: Client, repositor
 
 @pytest.mark.parametrize("path", ["load", "unload"])
 def test_nothing_changes_where_changes_are_off(repository: Repository, path: str) -> None:
-    routes = inference_routes.repository_router(repository, Bodies(2**25), 1_000, "It is off.").routes
-    keeper = Client(FastAPI(routes=routes, exception_handlers=problem_details.handlers()))
-    assert error_of(keeper.post(f"/v2/repository/models/addition/{path}"), 403) == "It is off."
+    keeper = Client(create_app(Settings(), repository=repository))
+    error_of(keeper.post(f"/v2/repository/models/addition/{path}"), 403)
     assert index(keeper) == [ADDITION, REVERSAL]
 
 

@@ -73,7 +73,8 @@ def test_client_infers(served: service.Service, tmp_path: Path, options: list[An
     files = ("--input-data-path", asked, "--output-data-path", answered)
     run(mlserver, "infer", "--url", f"127.0.0.1:{served.port}", "--model-name", "addition", *files, *options)
     answers = [json.loads(line) for line in answered.read_text().splitlines()]
-    sums = {answer["id"]: answer["outputs"][1]["data"] for answer in answers}
+    outputs = {answer["id"]: {each["name"]: each["data"] for each in answer["outputs"]} for answer in answers}
+    sums = {request: given["sum"] for request, given in outputs.items()}
     assert sums == SUMS
 
 

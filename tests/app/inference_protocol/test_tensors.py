@@ -16,7 +16,6 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from app.inference_protocol.messages import InferenceRequest, InferenceResponse, RequestRefused, parse_request
 from app.inference_protocol.tensors import (
-    INTERFACES,
     AnswerUnfit,
     answer,
     example_request,
@@ -26,14 +25,14 @@ from app.inference_protocol.tensors import (
     unpack,
 )
 from app.serving.models import ModelReference, Prediction
-from seq2seq import problems
-from seq2seq.problem import Problem
+from seq2seq.problem import Field, Problem
+from seq2seq.problems.addition import Addition
 from seq2seq.problems.reversal import Reversal
 
 SUM = {"name": "expression", "datatype": "BYTES", "shape": [2], "data": ["10+6", " 1 + 2"]}
 LIST = {"name": "sequence", "datatype": "INT64", "shape": [1, 6], "data": fakes.SEQUENCE}
 REFERENCE = ModelReference("a-model", "7")
-ADDED = [Prediction("16", 16, 0.5), Prediction("3", 3, 1.0)]
+ADDED = [Prediction("16", [16, "16"], 0.5), Prediction("3", [3, "3"], 1.0)]
 
 
 def sources(problem: Problem, body: dict[str, Any] | bytes, head_bytes: bytes | None = None) -> list[Any]:
@@ -56,10 +55,6 @@ def with_binary(body: dict[str, Any], binary: bytes) -> tuple[bytes, bytes]:
 # What a model takes and gives
 
 
-def test_every_kind_of_problem_has_its_tensors() -> None:
-    assert sorted(INTERFACES) == problems.kinds()
-
-
 def shapes(problem: Problem) -> list[tuple[str, str, list[int]]]:
     tensors = interface(problem)
     metadata = [each.metadata for each in (tensors.input, *tensors.outputs)]
@@ -69,8 +64,8 @@ def shapes(problem: Problem) -> list[tuple[str, str, list[int]]]:
 def test_tensors_of_a_sum() -> None:
     assert shapes(fakes.ADDITION) == [
         ("expression", "BYTES", [-1]),
-        ("decoded", "BYTES", [-1]),
         ("sum", "INT64", [-1]),
+        ("decoded", "BYTES", [-1]),
         ("confidence", "FP64", [-1]),
     ]
 
@@ -82,6 +77,27 @@ def test_tensors_of_a_list_are_as_long_as_the_problem_says(problem: Reversal, le
         ("reversed", "INT64", [-1, problem.take]),
         ("confidence", "FP64", [-1]),
     ]
+
+
+NAMES = st.text("abcdef", min_size=1)
+KINDS: list[tuple[dict[str, Any], str, list[int]]] = [
+    ({"type": "string"}, "BYTES", [-1]),
+    ({"type": "integer"}, "INT64", [-1]),
+    ({"type": ["integer", "null"]}, "INT64", [-1]),
+]
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from(KINDS)), min_size=1, max_size=5, unique_by=lambda each: each[0]))
+def test_tensors_are_those_of_the_problems_fields(outputs: list[tuple[str, Any]]) -> None:
+    """Whatever a problem declares; its kind and names are nobody's business."""
+
+    class Declared(Addition):
+        @property
+        def outputs(self) -> tuple[Field, ...]:
+            return tuple(Field(name, "", kind[0], "", str) for name, kind in outputs)
+
+    expected = [(name, datatype, shape) for name, (_, datatype, shape) in outputs]
+    assert shapes(Declared(2, 3, 99, "term"))[1:] == [*expected, ("confidence", "FP64", [-1])]
 
 
 # Requests
@@ -146,12 +162,12 @@ def test_fields_of_others_making_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is empty; send an object such as"),
+        (b"", 'the body is empty; send an object with "inputs"'),
         (b"{", "the body is not valid JSON"),
         (b"[" * 10_000, "the body is nested too deeply"),
         (b'{"inputs": "\xff"}', "the body is not valid UTF-8"),
-        (b"[]", "the body is a list; send an object such as"),
-        (b"{}", '/inputs: the field "inputs" is missing; send an object such as'),
+        (b"[]", 'the body is a list; send an object with "inputs"'),
+        (b"{}", '/inputs: the field "inputs" is missing; send an object with "inputs"'),
         ({"inputs": []}, '/inputs: "inputs" is empty'),
         ({"inputs": {}}, '/inputs: "inputs" is an object; it must be a list'),
         ({"inputs": [5]}, "/inputs/0: item 0 is a number; send"),
@@ -378,8 +394,8 @@ def test_every_output_is_given_where_none_is_asked_for() -> None:
                 "model_name": "a-model",
                 "model_version": "7",
                 "outputs": [
-                    {"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
                     {"name": "sum", "datatype": "INT64", "shape": [2], "data": [16, 3]},
+                    {"name": "decoded", "datatype": "BYTES", "shape": [2], "data": ["16", "3"]},
                     {"name": "confidence", "datatype": "FP64", "shape": [2], "data": [0.5, 1.0]},
                 ],
             },
@@ -401,9 +417,9 @@ def test_outputs_are_binary_where_that_is_asked_for() -> None:
     response, binary = told({"parameters": {"binary_data_output": True}}, ADDED)
     sizes = [output["parameters"]["binary_data_size"] for output in response["outputs"]]
     assert not any("data" in output for output in response["outputs"])
-    assert sizes == [4 + 2 + 4 + 1, 16, 16]
-    assert unpack("BYTES", binary[:11]) == ["16", "3"]
-    assert unpack("INT64", binary[11:27]) == [16, 3]
+    assert sizes == [16, 4 + 2 + 4 + 1, 16]
+    assert unpack("INT64", binary[:16]) == [16, 3]
+    assert unpack("BYTES", binary[16:27]) == ["16", "3"]
     assert unpack("FP64", binary[27:]) == [0.5, 1.0]
 
 
@@ -416,7 +432,7 @@ def test_an_outputs_own_wish_counts_more(default: bool) -> None:
 
 
 def test_rows_are_told_flat() -> None:
-    predictions = [Prediction([3, 2, 1], [3, 2, 1], 1.0), Prediction([6, 5, 4], [6, 5, 4], 1.0)]
+    predictions = [Prediction(row, [row], 1.0) for row in ([3, 2, 1], [6, 5, 4])]
     outputs = {"outputs": [{"name": "reversed"}]}
     assert told(outputs, predictions, fakes.REVERSAL)[0]["outputs"] == [
         {"name": "reversed", "datatype": "INT64", "shape": [2, 3], "data": [3, 2, 1, 6, 5, 4]}
@@ -425,13 +441,13 @@ def test_rows_are_told_flat() -> None:
 
 def test_short_row_is_filled_up_with_what_is_no_item() -> None:
     outputs = {"outputs": [{"name": "reversed"}]}
-    response, _ = told(outputs, [Prediction([3], [3], 1.0), Prediction([], [], 1.0)], fakes.REVERSAL)
+    response, _ = told(outputs, [Prediction([3], [[3]], 1.0), Prediction([], [[]], 1.0)], fakes.REVERSAL)
     assert response["outputs"][0]["data"] == [3, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("value", "message"), [(None, "no number"), (2**63, "too large for INT64")])
 def test_what_is_no_number_cannot_be_told_as_one(value: int | None, message: str) -> None:
-    predictions = [*ADDED, Prediction("1+", value, 0.25)]
+    predictions = [*ADDED, Prediction("1+", [value, "1+"], 0.25)]
     with pytest.raises(AnswerUnfit, match=rf"sum\[2\]: the model wrote .*{message}"):
         told({}, predictions)
     response, _ = told({"outputs": [{"name": "decoded"}]}, predictions)
@@ -441,7 +457,7 @@ def test_what_is_no_number_cannot_be_told_as_one(value: int | None, message: str
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"outputs": [{"name": "total"}]}, 'there is no output "total"; the model gives decoded, sum, confidence'),
+        ({"outputs": [{"name": "total"}]}, 'there is no output "total"; the model gives sum, decoded, confidence'),
         ({"outputs": [{"name": "sum"}, {"name": "sum"}]}, "an output is asked for twice"),
         ({"outputs": [{"name": "sum", "parameters": {"binary_data": 1}}]}, "the parameter binary_data must be true"),
         ({"parameters": {"binary_data_output": "yes"}}, "the parameter binary_data_output must be true or false"),

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
 from client import Client
-from fastapi import FastAPI
 
-from app.api import health as health_api
-from app.http import catalogue
-from app.operations.health import STUCK_S, Health
+from app.main import create_app
+from app.operations.health import STUCK_S
 from app.operations.lifecycle import YOUNG_OBJECTS, Lifecycle, Phase
-from app.serving.batching import Batcher
 from app.serving.models import Model
+from app.serving.predictor import Predictor
+from app.settings import Settings
+from seq2seq.bundle import MANIFEST
 
 
-def client(lifecycle: Lifecycle, *models: Model) -> Client:
-    app = FastAPI(exception_handlers=catalogue.handlers())
-    app.include_router(health_api.router(Health(lifecycle, fakes.repository(*models))))
-    return Client(app)
+def client(lifecycle: Lifecycle, *models: Model, **settings: Any) -> Client:
+    return Client(create_app(Settings(**settings), repository=fakes.repository(*models), lifecycle=lifecycle))
 
 
 def test_phases_follow_the_lifespan() -> None:
@@ -71,10 +71,42 @@ def test_process_without_a_model_is_not_ready() -> None:
     assert "No model could be loaded" in answer.json()["detail"]
 
 
-def test_process_in_which_a_request_waits_for_ever_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    alive = client(Lifecycle(), fakes.models()["addition"])
-    assert alive.get("/health/live").status_code == 200
-    monkeypatch.setattr(Batcher, "oldest", lambda _: asyncio.get_running_loop().time() - STUCK_S - 1)
-    answer = alive.get("/health/live")
-    assert answer.status_code == 503
+@pytest.mark.parametrize(("required", "status"), [("addition", 200), ("reversal", 503)])
+def test_process_without_a_model_that_a_setting_names_is_not_ready(required: str, status: int) -> None:
+    lifecycle = Lifecycle()
+    lifecycle.phase = Phase.READY
+    answer = client(lifecycle, fakes.models()["addition"], required_models=[required]).get("/health/ready")
+    assert answer.status_code == status
+    assert status == 200 or "The model reversal could not be loaded" in answer.json()["detail"]
+
+
+def test_by_default_the_models_with_short_names_are_wanted_if_the_directory_has_them(tmp_path: Path) -> None:
+    """One that is there and cannot be loaded keeps the process from being ready; one that is not there does not."""
+    fakes.write_bundle(tmp_path, fakes.addition_manifest())
+    for broken, status in ((False, 200), (True, 503)):
+        if broken:
+            (fakes.write_bundle(tmp_path, fakes.reversal_manifest()) / MANIFEST).write_text("{")
+        lifecycle, repository = Lifecycle(), fakes.repository(models_dir=tmp_path)
+        repository.start()
+        app = create_app(Settings(models_dir=tmp_path), repository=repository, lifecycle=lifecycle)
+        lifecycle.phase = Phase.READY
+        answer = Client(app).get("/v2/health/ready")
+        assert answer.status_code == status
+        assert status == 200 or answer.json()["error"].startswith("The model reversal could not be loaded")
+
+
+def test_process_in_which_a_request_waits_for_ever_is_not_alive() -> None:
+    class Slow(Predictor):
+        waits_s = 0.0
+
+        def is_stuck(self, seconds: float) -> bool:
+            return self.waits_s > seconds
+
+    slow = Slow(fakes.models()["addition"], 8)
+    repository = fakes.repository(slow.model, serve=lambda *_: slow)
+    alive = Client(create_app(Settings(), repository=repository))
+    for waits_s, status in ((0.0, 200), (STUCK_S, 200), (STUCK_S + 1, 503)):
+        slow.waits_s = waits_s
+        answer = alive.get("/health/live")
+        assert answer.status_code == alive.get("/v2/health/live").status_code == status
     assert "waited" in answer.json()["detail"]

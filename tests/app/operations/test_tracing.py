@@ -39,12 +39,11 @@ TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 class Traced:
     """A client of an app that keeps its spans."""
 
-    def __init__(self, **settings: Any):
+    def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.app = create_app(Settings(**settings), fakes.models())
-        self.app.state.tracing = Tracing(provider)
+        self.app = create_app(Settings(), fakes.models(), tracing=Tracing(provider))
         self.client = Client(self.app)
 
     def span(self) -> ReadableSpan:
@@ -63,6 +62,8 @@ def traced() -> Traced:
     [
         ("POST", "/add", {"expression": "1+1"}, "POST /add", 200),
         ("POST", "/add", {"expression": "1+"}, "POST /add", 422),
+        ("POST", "/models/addition/predict", {"expression": "1+1"}, "POST /models/{name}/predict", 200),
+        ("POST", "/v2/models/addition/infer", {}, "POST /v2/models/{name}/infer", 400),
         ("GET", "/models/none", None, "GET /models/{name}", 404),
         ("GET", "/made/up", None, "GET other", 404),
     ],

@@ -12,6 +12,7 @@ from threading import Thread
 import pytest
 import uvicorn
 from recorder import Recorder, application
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.middleware import CLIENT_GONE, RequestMiddleware
@@ -269,7 +270,8 @@ def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> No
     def tell(_scope: Scope, route: str, status: int, _: float) -> None:
         told.append((route, status))
 
-    async def reading(_scope: Scope, receive: Receive, _send: Send) -> None:
+    async def reading(scope: Scope, receive: Receive, _send: Send) -> None:
+        scope["route"] = Route("/add", reading)
         while (await receive())["more_body"]:
             pass
 
@@ -280,7 +282,7 @@ def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> No
         assert b'"request_id": "mine"' in answer
         writer.close()
 
-    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell), "/add"))
+    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell)))
     assert told == [("/add", 408)]
 
 

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -268,7 +269,8 @@ def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> No
     def tell(_scope: Scope, route: str, status: int, _: float) -> None:
         told.append((route, status))
 
-    async def reading(_scope: Scope, receive: Receive, _send: Send) -> None:
+    async def reading(scope: Scope, receive: Receive, _send: Send) -> None:
+        scope["route"] = SimpleNamespace(path="/add")
         while (await receive())["more_body"]:
             pass
 
@@ -279,7 +281,7 @@ def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> No
         assert b'"request_id": "mine"' in answer
         writer.close()
 
-    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell), "/add"))
+    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell)))
     assert told == [("/add", 408)]
 
 

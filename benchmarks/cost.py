@@ -23,7 +23,7 @@ import onnx
 import uvloop
 from pydantic_core import from_json, to_json
 
-import app.main
+from app.main import create_app, make_repository, started
 from app.serving.batching import Batcher
 from app.serving.models import Model
 from app.serving.predictor import Predictor
@@ -125,13 +125,9 @@ class _Service:
         field = workload.FIELDS[route][0]
         self.bodies = [to_json({field: value}) for value in self.values]
         self._path = f"/{route}"
-        usual = getattr(app.main, "Predictor")  # noqa: B009
-        setattr(app.main, "Predictor", predictor)  # noqa: B010  as the floor's command does it
-        try:
-            self._app = app.main.create_app(settings)
-        finally:
-            setattr(app.main, "Predictor", usual)  # noqa: B010
-        self.model = self._app.state.repository[workload.MODELS[route]].pick().model
+        repository = started(make_repository(settings, predictor=predictor), settings)
+        self._app = create_app(settings, repository=repository)
+        self.model = repository[workload.MODELS[route]].pick().model
         self._loop = uvloop.new_event_loop()
 
     def respond(self, n: int) -> bytes:

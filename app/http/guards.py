@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http import problem_details
+from app.http.headers import ANSWER
 from app.http.problem_details import ProblemError
 from app.keys import KeyFile
 from app.settings import Settings, variable
@@ -171,7 +172,10 @@ class Cors(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
-        return response if response.status_code == 200 else _Refusal(response)
+        if response.status_code != 200:
+            return _Refusal(response)
+        response.raw_headers += ANSWER
+        return response
 
 
 class _Refusal(Response):

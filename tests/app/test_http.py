@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fakes
@@ -26,7 +27,8 @@ JSON = {"Content-Type": "application/json"}
 def serving(settings: Settings) -> Iterator[Address]:
     """Where a server answers, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(settings, fakes.models())
+        models = fakes.repository(*fakes.models().values(), models_dir=Path("none"))  # so that no other is loaded
+        app = create_app(settings, repository=models)
         config = uvicorn.Config(app, http=HttpProtocol, lifespan="on", ws="none", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))

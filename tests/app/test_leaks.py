@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty
+from typing import Any
 
 import fakes
 import pytest
@@ -75,7 +76,7 @@ def breaking(error: Exception) -> Client:
     return Client(create_app(Settings(), repository=Broken(ROOT, fakes.Trial(load), load, fakes.predictor)))
 
 
-ASKED = (
+ASKED: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/add", {"expression": "1+1"}),
     ("POST", "/models/addition/predict/batch", {"expressions": ["1+1"]}),
     ("POST", "/v2/models/addition/infer", {}),

@@ -167,6 +167,8 @@ CODED = [
     ("/reverse", {"sequence": fakes.SEQUENCE}),
     ("/add/batch", {"expressions": ["10+6"]}),
     ("/reverse/batch", {"sequences": [fakes.SEQUENCE]}),
+    ("/models/addition/predict", {"expression": "10+6"}),
+    ("/models/reversal/predict/batch", {"sequences": [fakes.SEQUENCE]}),
     (
         "/v2/models/addition/infer",
         {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}]},
@@ -232,7 +234,44 @@ def test_query(client: Client, query: str, status: int, detail: str | None) -> N
     assert (answer.status_code, answer.json().get("detail")) == (status, detail)
 
 
-def test_requests_past_the_shortcut_have_ids(client: Client) -> None:
-    for path in ("/add", "/models"):
-        answer = client.request("POST" if path == "/add" else "GET", path, headers={"x-request-id": "me-7"})
-        assert answer.headers["x-request-id"] == "me-7"
+@pytest.mark.parametrize("path", ["/add", "/models/addition/predict", "/v2/models/addition/infer", "/models", "/no"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_answer_has_an_id(client: Client, method: str, path: str) -> None:
+    answer = client.request(method, path, headers={"x-request-id": "me-7"})
+    assert answer.headers.get_list("x-request-id") == ["me-7"]
+
+
+@pytest.mark.parametrize(
+    ("short", "model", "body"),
+    [
+        ("/add", "addition", {"expression": " 10 + 6"}),
+        ("/add", "addition", {"expression": "10+"}),
+        ("/add/batch", "addition", {"expressions": ["1+1", "4+", 3]}),
+        ("/reverse", "reversal", {"sequence": fakes.SEQUENCE}),
+        ("/reverse/batch", "reversal", {"sequences": [fakes.SEQUENCE, [], 1]}),
+    ],
+)
+@pytest.mark.parametrize("query", ["", "?version=1", "?version=9"])
+def test_short_name_is_another_name_for_predict(
+    client: Client, short: str, model: str, body: dict[str, Any], query: str
+) -> None:
+    long = f"/models/{model}/predict{'/batch' if short.endswith('/batch') else ''}"
+    answers = [client.post(path + query, json=body, headers={"x-request-id": "same"}) for path in (short, long)]
+    one, other = ({**answer.json(), "instance": ""} for answer in answers)
+    assert one == other
+    assert answers[0].status_code == answers[1].status_code
+
+
+@pytest.mark.parametrize("path", ["/models/addition/predict", "/models/addition/predict/batch"])
+def test_predict_takes_what_the_model_takes(client: Client, path: str) -> None:
+    (error,) = errors_of(client.post(path, json={}))
+    field = "expressions" if path.endswith("batch") else "expression"
+    assert (error["pointer"], error["rule"]) == (f"/{field}", "missing_field")
+    assert len(errors_of(client.post(path, json={"sequence": fakes.SEQUENCE}))) == 2
+
+
+@pytest.mark.parametrize("path", ["/models/division/predict", "/models/division/predict/batch"])
+def test_unknown_model_does_not_predict(client: Client, path: str) -> None:
+    answer = client.post(path, json={})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "There is no model division; there are addition, reversal."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import fakes
 import pytest
@@ -23,9 +24,33 @@ def client() -> Client:
     return Client(create_app(Settings(), fakes.models()))
 
 
+@pytest.mark.parametrize("path", ["/add", "/models/addition/predict", "/v2/models/addition/infer"])
 @pytest.mark.parametrize("body", [b'{"expression": "1+1"}', b"{"])
-def test_predictions_and_their_errors_are_kept_nowhere(client: Client, body: bytes) -> None:
-    answer = client.post_json("/add", body)
+def test_predictions_and_their_errors_are_kept_nowhere(client: Client, body: bytes, path: str) -> None:
+    answer = client.post_json(path, body)
+    for name, value in ANSWER.items():
+        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+
+
+@pytest.mark.parametrize("path", ["/add", "/models", "/v2/models/addition/infer", "/nowhere"])
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {}, 401),
+        ("POST", {"host": "b.example"}, 400),
+        ("OPTIONS", {"origin": "https://c.example", "access-control-request-method": "POST"}, 200),
+        ("OPTIONS", {"origin": "https://d.example", "access-control-request-method": "POST"}, 400),
+    ],
+)
+def test_what_guards_answer_is_kept_nowhere(
+    tmp_path: Path, path: str, method: str, headers: dict[str, str], status: int
+) -> None:
+    (tmp_path / "keys").write_text("")
+    settings = Settings(
+        api_keys_file=tmp_path / "keys", allowed_hosts=["a.example"], cors_origins=["https://c.example"]
+    )
+    answer = Client(create_app(settings, fakes.models())).request(method, path, headers={"host": "a.example"} | headers)
+    assert answer.status_code == status
     for name, value in ANSWER.items():
         assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
 

@@ -230,7 +230,7 @@ def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             asking = asyncio.gather(*(client.get("/openapi.json") for _ in range(3)))
-            heads = []
+            heads: list[int] = []
             while not heads or not asking.done():
                 heads.append((await client.head("/models")).status_code)
                 await asyncio.sleep(0.001)

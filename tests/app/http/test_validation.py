@@ -32,13 +32,16 @@ def parts(value: Any) -> int:
     return 1 + sum(map(parts, value)) if isinstance(value, list) else 0
 
 
-@given(VALUES)
-def test_parts_are_counted_whatever_texts_hold(value: Any) -> None:
-    assert validation._parts(validation._without_texts(json.dumps(value).encode())) == parts(value)
-
-
 def padded(value: Any) -> bytes:
     return b" " * SHORTEST_COUNTED + json.dumps(value).encode()
+
+
+@given(VALUES)
+def test_parts_are_counted_whatever_texts_hold(value: Any) -> None:
+    left = MOST_PARTS - parts({"items": [value]})
+    parse(Anything, padded({"items": [value, *[[]] * left]}), 1)
+    with pytest.raises(Invalid, match="holds more than"):
+        parse(Anything, padded({"items": [value, *[[]] * (left + 1)]}), 1)
 
 
 @pytest.mark.parametrize(

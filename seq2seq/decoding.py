@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from seq2seq.vocabulary import FloatArray, IdArray
 
+Family = Literal["repeat_vector", "autoregressive"]
 States = Sequence[FloatArray]
 Encode = Callable[[IdArray], States]
 Decode = Callable[[States], FloatArray]

@@ -346,7 +346,7 @@ def another_problem(copy: Copy) -> tuple[str, ...]:
     data = copy.data()
     data["problem"] |= copy.one_of(*PROBLEMS[copy.name])
     try:
-        derived = bundle._derived(from_spec(data["problem"]))
+        derived = bundle.derived(from_spec(data["problem"]))
     except ValueError:
         derived = {}
     copy.say(data | derived)

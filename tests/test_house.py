@@ -33,6 +33,7 @@ def imported(package: str) -> dict[str, set[str]]:
 def test_imports_run_one_way() -> None:
     domain = imported("seq2seq")
     assert domain.pop("bundle/schema.py") == {"seq2seq", "pydantic"}
+    assert domain.pop("runtimes/keras.py") == {"seq2seq", "keras", "tensorflow"}
     assert set().union(*domain.values()) == {"seq2seq", "numpy", "onnx", "onnxruntime"}
     assert "training" not in set().union(*imported("app").values())
     assert not {"app", "fastapi", "pydantic"} & set().union(*imported("training").values())
@@ -48,7 +49,10 @@ UNASKED = ("app.operations.tracing", "opentelemetry.sdk", "opentelemetry.exporte
         ("import app.main; app.main.create_app()", ("keras", "tensorflow", "training", "matplotlib", "onnx")),
         ("import app.main; app.main.create_app()", UNASKED),
         ("import app.command", ("keras", "tensorflow", "training")),
-        ("import seq2seq.bundle, seq2seq.problems.addition", ("onnxruntime", "keras", "fastapi", "app", "training")),
+        (
+            "import seq2seq.bundle, seq2seq.runtimes.keras",
+            ("onnxruntime", "keras", "fastapi", "app", "training"),
+        ),
         ("import training.__main__", ("keras", "tensorflow", "matplotlib", "fastapi", "app")),
     ],
 )

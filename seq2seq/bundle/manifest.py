@@ -65,6 +65,13 @@ class NetworkSpec:
     parameters: int
     reversed_source: bool = False
 
+    @property
+    def state_units(self) -> list[int]:
+        """The units of each state that the encoder hands to the decoder."""
+        if self.family == "repeat_vector":
+            return [self.encoder_units[-1]]
+        return [units for units in self.encoder_units for _ in ("h", "c")]
+
 
 @dataclass(frozen=True)
 class FileEntry:

@@ -135,6 +135,23 @@ Damage = Callable[[Copy], str | tuple[str, ...]]
 """Does its worst, and says which file a refusal has to name: that one, or one of those."""
 
 
+def of_a_file(*names: str, sealed: bool = False) -> Callable[[Callable[[Copy, bytearray], bytes | bytearray]], Damage]:
+    """Damage of what one file holds: one of these, or any. `sealed` brings the sums up to date."""
+
+    def made(change: Callable[[Copy, bytearray], bytes | bytearray]) -> Damage:
+        @wraps(change)
+        def damage(copy: Copy) -> str:
+            name: str = copy.one_of(*names) if names else copy.any_file()
+            copy.write(name, change(copy, bytearray(copy.read(name))))
+            if sealed:
+                copy.seal()
+            return name
+
+        return damage
+
+    return made
+
+
 def of_the_manifest(*others: str) -> Callable[[Callable[[Copy, dict[str, Any]], None]], Damage]:
     """Damage of what the manifest says, which is then sealed. A refusal names the manifest, or one of the others."""
 
@@ -159,36 +176,29 @@ def each_of(values: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 # Plain ----------------------------------------------------------------------------------------------------
 
 
-def flipped_bit(copy: Copy) -> str:
-    name = copy.any_file()
-    content = bytearray(copy.read(name))
+@of_a_file()
+def flipped_bit(copy: Copy, content: bytearray) -> bytes | bytearray:
     content[copy.random.randrange(len(content))] ^= 1 << copy.random.randrange(8)
-    copy.write(name, content)
-    return name
+    return content
 
 
-def overwritten(copy: Copy) -> str:
-    name = copy.any_file()
-    content = bytearray(copy.read(name))
+@of_a_file()
+def overwritten(copy: Copy, content: bytearray) -> bytes | bytearray:
     length = copy.random.randint(4, 1_000)
     start = copy.random.randrange(len(content) - length)
     noise = copy.random.randbytes(length)
     content[start : start + length] = noise if copy.random.random() < 0.5 else bytes(255 - each for each in noise)
-    copy.write(name, content)
-    return name
+    return content
 
 
-def truncated(copy: Copy) -> str:
-    name = copy.any_file()
-    content = copy.read(name)
-    copy.write(name, content[: copy.one_of(0, len(content) - 1, copy.random.randrange(len(content)))])
-    return name
+@of_a_file()
+def truncated(copy: Copy, content: bytearray) -> bytes | bytearray:
+    return content[: copy.one_of(0, len(content) - 1, copy.random.randrange(len(content)))]
 
 
-def grown(copy: Copy) -> str:
-    name = copy.any_file()
-    copy.write(name, copy.read(name) + copy.random.randbytes(copy.random.randint(1, 1_000)))
-    return name
+@of_a_file()
+def grown(copy: Copy, content: bytearray) -> bytes | bytearray:
+    return content + copy.random.randbytes(copy.random.randint(1, 1_000))
 
 
 def missing(copy: Copy) -> str:
@@ -272,23 +282,18 @@ def linked_folder(copy: Copy) -> str:
 PATHS = ("../x", "../../addition/1", "a/b", "/etc/passwd", "", ".", "..", "~", "a\\b", "..\\x", "a\0b", "a\nb", "C:\\x")
 
 
-def names_that_lead_elsewhere(copy: Copy) -> str:
-    key = copy.one_of("name", "version")
-    copy.edit(lambda data: data.update({key: copy.one_of(*PATHS, "%2e%2e", "x" * 5_000, "\u017f", "1\u200b")}))
-    return MANIFEST
+@of_the_manifest()
+def names_that_lead_elsewhere(copy: Copy, data: dict[str, Any]) -> None:
+    data[copy.one_of("name", "version")] = copy.one_of(*PATHS, "%2e%2e", "x" * 5_000, "\u017f", "1\u200b")
 
 
-def files_that_lie_elsewhere(copy: Copy) -> str:
+@of_the_manifest()
+def files_that_lie_elsewhere(copy: Copy, data: dict[str, Any]) -> None:
     """Listed beside the others, or in the place of one of them."""
     path = copy.one_of(*PATHS, "./greedy.onnx", "report/../greedy.onnx", "report//card.md", "report/", "x" * 5_000)
-
-    def change(data: dict[str, Any]) -> None:
-        files = data["files"]
-        name = copy.one_of(*files)
-        files[path] = files[name] if copy.random.random() < 0.5 else files.pop(name)
-
-    copy.edit(change)
-    return MANIFEST
+    files = data["files"]
+    name = copy.one_of(*files)
+    files[path] = files[name] if copy.random.random() < 0.5 else files.pop(name)
 
 
 def other_sums(copy: Copy) -> tuple[str, ...]:
@@ -328,14 +333,11 @@ def other_vocabularies(copy: Copy, data: dict[str, Any]) -> None:
         vocabulary["padding"] = symbols[0] if vocabulary["padding"] != symbols[0] else symbols[1]
 
 
-def other_lengths(copy: Copy) -> str:
+@of_the_manifest()
+def other_lengths(copy: Copy, data: dict[str, Any]) -> None:
+    lengths = data["lengths"]
     side = copy.one_of("source", "target")
-    copy.edit(
-        lambda data: data["lengths"].update(
-            {side: copy.one_of(0, -1, 1, data["lengths"][side] + 1, 10**9, float(data["lengths"][side]), "3", None)}
-        )
-    )
-    return MANIFEST
+    lengths[side] = copy.one_of(0, -1, 1, lengths[side] + 1, 10**9, float(lengths[side]), "3", None)
 
 
 PROBLEMS: dict[str, dict[str, list[Any]]] = {
@@ -539,44 +541,30 @@ def graphs_of_the_other_model(copy: Copy) -> tuple[str, ...]:
     return names
 
 
-def no_graph_at_all(copy: Copy) -> str:
-    name: str = copy.one_of(*GRAPHS)
-    content = copy.read(name)
+@of_a_file(*GRAPHS, sealed=True)
+def no_graph_at_all(copy: Copy, content: bytearray) -> bytes | bytearray:
     half = len(content) // 2
-    copy.write(
-        name,
-        copy.one_of(
-            *(
-                b"",
-                b"\0",
-                b"\0" * len(content),
-                b"onnx",
-                content[1:],
-                content[::-1],
-                copy.random.randbytes(len(content)),
-            ),
-            *(content[: copy.random.randrange(1, len(content))], content[half:] + content[:half]),
-        ),
+    noise = copy.random.randbytes(len(content))
+    cut = content[: copy.random.randrange(1, len(content))]
+    turned = content[half:] + content[:half]
+    nothing: bytes = copy.one_of(
+        b"", b"\0", b"\0" * len(content), b"onnx", content[1:], content[::-1], noise, cut, turned
     )
-    copy.seal()
-    return name
+    return nothing
 
 
-def noise_in_a_graph(copy: Copy) -> str:
+@of_a_file(*GRAPHS, sealed=True)
+def noise_in_a_graph(copy: Copy, content: bytearray) -> bytes | bytearray:
     """A thousand bytes of it, somewhere."""
-    name: str = copy.one_of(*GRAPHS)
-    content = bytearray(copy.read(name))
     start = copy.random.randrange(len(content) - 1_000)
     content[start : start + 1_000] = copy.random.randbytes(1_000)
-    copy.write(name, content)
-    copy.seal()
-    return name
+    return content
 
 
-def other_weights(copy: Copy) -> str:
+@of_a_file(*GRAPHS, sealed=True)
+def other_weights(copy: Copy, content: bytearray) -> bytes | bytearray:
     """One graph's weights differ from those of the others: no numbers, or nothing like those that were trained."""
-    name: str = copy.one_of(*GRAPHS)
-    model = onnx.load_from_string(copy.read(name))
+    model = onnx.load_from_string(bytes(content))
     weights = [each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) > 1]
     tensor = copy.one_of(*weights)
     values = numpy_helper.to_array(tensor)
@@ -587,9 +575,8 @@ def other_weights(copy: Copy) -> str:
     if np.array_equal(changed, values):  # those that are all zeros
         changed = values + noise
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(changed, dtype=np.float32), tensor.name))
-    copy.write(name, model.SerializeToString())
-    copy.seal()
-    return name
+    written: bytes = model.SerializeToString()
+    return written
 
 
 def another_interface(copy: Copy) -> str:

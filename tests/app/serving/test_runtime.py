@@ -104,3 +104,13 @@ def test_both_runtimes_answer_alike_on_what_ships(name: str) -> None:
     onnx, keras = (runtime.loader(kind)(shipped).greedy(sources) for kind in ("onnx", "tensorflow"))
     assert (onnx.ids == keras.ids).all()
     assert onnx.probabilities == pytest.approx(keras.probabilities, abs=1e-5)
+
+
+@pytest.mark.training
+def test_keras_file_that_was_replaced_since_it_was_checked_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "addition" / "1"
+    shutil.copytree(MODELS / "addition" / "1", directory)
+    checked = bundle.read(directory)
+    (directory / "decoder.keras").write_bytes((MODELS / "reversal" / "2" / "decoder.keras").read_bytes())
+    with pytest.raises(BundleError, match=r"decoder\.keras: was altered"):
+        runtime.loader("tensorflow")(checked)

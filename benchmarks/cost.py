@@ -32,11 +32,11 @@ from benchmarks import machine, workload
 from benchmarks.servers.floor import Constant
 from benchmarks.stats import significant
 from benchmarks.workload import Route
-from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, Manifest, NetworkSpec
 from seq2seq.decoding import Network
 from seq2seq.evidence import UNKNOWN
 from seq2seq.problems.addition import Addition
+from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
 
 PAUSE_S = 300e-6

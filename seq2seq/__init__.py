@@ -1,5 +1,5 @@
 """The domain: vocabularies, problems, greedy decoding and the bundle format.
 
-Everything here is NumPy and the standard library; `onnx_runtime`, which nobody but its callers imports,
-is the one exception. It knows neither Keras nor HTTP: `training` fits what is described here, `app` serves it.
+NumPy and the standard library, with three exceptions: `bundle.schema` uses pydantic, `runtimes` and `proving` use what
+runs and reads graphs. Knows nothing of HTTP: `training` fits what is described here, `app` serves it.
 """

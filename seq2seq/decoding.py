@@ -12,16 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from seq2seq.problem import Problem
 from seq2seq.vocabulary import FloatArray, IdArray
 
+Family = Literal["repeat_vector", "autoregressive"]
 States = Sequence[FloatArray]
 Encode = Callable[[IdArray], States]
 Decode = Callable[[States], FloatArray]
 Step = Callable[[IdArray, States], tuple[FloatArray, States]]
+Compute = Callable[[Sequence[IdArray | FloatArray]], Sequence[FloatArray]]
+"""One file of a bundle as a function from arrays to arrays."""
 
 
 class Decoded(NamedTuple):
@@ -76,6 +80,27 @@ class Autoregressive:
             np.stack([each.ids for each in chosen], axis=1),
             np.stack([each.probabilities for each in chosen], axis=1),
         )
+
+
+def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -> Network:
+    """An encoder and a decoder as a network, whoever computes them.
+
+    repeat vector     encoder: [ids (B, S)] → states    decoder: states → [probabilities (B, T, V)]
+    autoregressive    encoder: [ids (B, S)] → states    decoder: [symbols (B, 1), *states] → [probabilities (B, V),
+                                                                                              *states]
+    """
+
+    def encode(sources: IdArray) -> States:
+        return encoder([sources])
+
+    if family == "repeat_vector":
+        return RepeatVector(encode, lambda states: decoder(states)[0])
+
+    def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
+        probabilities, *following = decoder([previous[:, None], *states])
+        return probabilities, following
+
+    return Autoregressive(encode, step, problem.target_length, problem.target_vocabulary.padding_id)
 
 
 def _choose(probabilities: FloatArray) -> Decoded:

@@ -156,7 +156,7 @@ def renew(options: argparse.Namespace) -> int:
     from training import export
 
     with staging.workspace(directory.parent) as workspace:
-        weights = export.weights_of(loaded, workspace)
+        weights = export.weights_of(loaded)
         manifest, mistakes = export.write(loaded.manifest, weights, workspace / "bundle")
         more_wrong = manifest.evaluation.wrong > loaded.manifest.evaluation.wrong
         if more_wrong or (output.is_exact(loaded.manifest) and not output.is_exact(manifest)):

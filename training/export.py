@@ -20,15 +20,16 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
-from seq2seq.decoding import Autoregressive, Network, RepeatVector, States
 from seq2seq.evidence import UNKNOWN
 from seq2seq.problem import Problem, oracle
 from seq2seq.proving import proof
 from seq2seq.proving.running import Logits, Mistake
+from seq2seq.runtimes import keras as keras_runtime
+from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
-from training import data, fused, networks, report
+from training import data, fused, networks, report, verifying
 from training.environment import PACKAGES
 from training.fitting import Fit
 from training.progress import Progress
@@ -69,14 +70,13 @@ def seal(manifest: Manifest, directory: Path) -> None:
     report.write(manifest, directory / "report")
     bundle.seal(directory, manifest)
     loaded = bundle.read(directory)
+    verifying.check_weights(loaded)
     bundle.check_golden(loaded, onnx_runtime.load(loaded))
 
 
-def weights_of(loaded: Bundle, workspace: Path) -> list[Any]:
+def weights_of(loaded: Bundle) -> list[Any]:
     """The weights of a bundle's training model, from the bytes that were sealed."""
-    path = workspace / "training.keras"  # Keras reads from files only
-    path.write_bytes(loaded.content(path.name))
-    weights: list[Any] = keras.saving.load_model(path, compile=False).get_weights()
+    weights: list[Any] = keras_runtime.load_model(loaded, "training.keras").get_weights()
     return weights
 
 
@@ -132,10 +132,10 @@ def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifes
     outcome = proof.prove(
         files,
         networks={
-            "keras": keras_network(problem, draft.network, directory),
+            "keras": keras_runtime.load(files),
             "separate_graphs": onnx_runtime.load_parts(files),
         },
-        logits={"training.keras": keras_logits(problem, draft.network, directory)},
+        logits={"training.keras": keras_logits(files)},
         progress=progress,
     )
     sources = oracle(problem).sample_sources(np.random.default_rng(proof.SEED), GOLDEN_EXAMPLES)
@@ -150,39 +150,15 @@ def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifes
     return replace(draft, evaluation=outcome.proof, agreement=agreement, golden=golden), outcome.mistakes
 
 
-def keras_logits(problem: Problem, spec: NetworkSpec, directory: Path) -> Logits:
+def keras_logits(files: Bundle) -> Logits:
     """The logits of the saved training model, which is told the true symbols before each place."""
-    model = keras.saving.load_model(directory / "training.keras", compile=False)
-    start = problem.target_vocabulary.padding_id
+    model = keras_runtime.load_model(files, "training.keras")
+    problem, family = files.manifest.problem, files.manifest.network.family
 
     def logits(sources: IdArray, targets: IdArray) -> FloatArray:
-        inputs = sources if spec.family == "repeat_vector" else [sources, data.shifted(targets, start)]
+        start = problem.target_vocabulary.padding_id
+        inputs = sources if family == "repeat_vector" else [sources, data.shifted(targets, start)]
         found: FloatArray = model.predict(inputs, batch_size=1_024, verbose=0)
         return found
 
     return logits
-
-
-def keras_network(problem: Problem, spec: NetworkSpec, directory: Path) -> Network:
-    """The saved Keras encoder and decoder as a network, compiled by XLA for the proof's large batches."""
-    encoder = _compiled(keras.saving.load_model(directory / "encoder.keras", compile=False))
-    decoder = _compiled(keras.saving.load_model(directory / "decoder.keras", compile=False))
-    if spec.family == "repeat_vector":
-        return RepeatVector(lambda sources: encoder(sources), lambda states: decoder(states[0])[0])
-
-    def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
-        probabilities, *following = decoder([previous[:, None], *states])
-        return probabilities, following
-
-    return Autoregressive(encoder, step, problem.target_length, problem.target_vocabulary.padding_id)
-
-
-def _compiled(model: keras.Model) -> Any:
-    """A model as a function of arrays that gives a list of arrays."""
-    run = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
-
-    def call(inputs: Any) -> list[FloatArray]:
-        outputs = run(tf.nest.map_structure(tf.convert_to_tensor, inputs))
-        return [array.numpy() for array in tf.nest.flatten(outputs)]
-
-    return call

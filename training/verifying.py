@@ -5,16 +5,23 @@ Loads no Keras unless asked to compare with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seq2seq import bundle, onnx_runtime
+import numpy as np
+import onnx
+from onnx import external_data_helper, numpy_helper
+
+from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Network
 from seq2seq.evidence import Proof
 from seq2seq.proving import proof
 from seq2seq.proving.running import Agreement, Mistake
+from seq2seq.runtimes import keras as keras_runtime
+from seq2seq.runtimes import onnx as onnx_runtime
 from training.progress import Progress
 
 
@@ -64,6 +71,7 @@ def verify(directory: Path, *, keras: bool) -> Verdict:
     """
     manifest = bundle.read_manifest(directory)
     loaded = bundle.check_files(directory, manifest)
+    check_weights(loaded)
     network = onnx_runtime.load(loaded)
     bundle.check_golden(loaded, network)
     onnx_runtime.check_parts(loaded, network)
@@ -72,8 +80,8 @@ def verify(directory: Path, *, keras: bool) -> Verdict:
     if keras:
         from training import export
 
-        networks["Keras"] = export.keras_network(manifest.problem, manifest.network, directory)
-        logits["training.keras"] = export.keras_logits(manifest.problem, manifest.network, directory)
+        networks["Keras"] = keras_runtime.load(loaded)
+        logits["training.keras"] = export.keras_logits(loaded)
     progress = Progress(f"proving {manifest.name} {manifest.version}")
     outcome = proof.prove(
         loaded,
@@ -86,6 +94,34 @@ def verify(directory: Path, *, keras: bool) -> Verdict:
     return Verdict(
         directory, manifest.name, manifest.version, outcome.proof, outcome.mistakes, outcome.agreements, fault
     )
+
+
+def check_weights(loaded: Bundle) -> None:
+    """Check that every graph holds its weights itself, and that all are finite. Raises `BundleError`.
+
+    Answers do not show it: a gate that is not a number counts as open or shut.
+    """
+    for name in (name for name in bundle.GRAPHS if name.endswith(".onnx")):
+        path, content = loaded.path / name, loaded.content(name)
+        try:
+            tensors = [*_tensors(onnx.load_model_from_string(content).graph)]
+            outside = any(external_data_helper.uses_external_data(tensor) for tensor in tensors)
+            arrays = [] if outside else [numpy_helper.to_array(tensor) for tensor in tensors]
+        except Exception as error:  # protobuf and onnx raise many kinds
+            raise BundleError(path, f"cannot be read: {error}") from error
+        if outside:
+            raise BundleError(path, "keeps weights in another file")
+        if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+            raise BundleError(path, "has weights that are not finite numbers")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that a graph holds: its weights, the constants of its nodes, and those of graphs inside it."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
 
 
 def _fault(loaded: Bundle, network: Network, outcome: proof.Outcome) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import FIELDS, Route, newest
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
+from seq2seq.runtimes import onnx as onnx_runtime
 
 
 def route() -> Route:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Network
 from seq2seq.evidence import SAFETY, Proof
@@ -29,6 +28,7 @@ from seq2seq.proving.bounds import Bounded, Progress
 from seq2seq.proving.graph import Graph, Unprovable
 from seq2seq.proving.intervals import Array
 from seq2seq.proving.running import BATCH, Agreement, Logits, Mistake, Run
+from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
 
 GRAPH = "greedy.onnx"

@@ -233,18 +233,18 @@ BAD_EVALUATIONS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"held_out": 1_010_000, "wrong": 1, "least_margin": -1.0}, "evaluation contradicts itself"),
     ({"domain": 1_009_999}, "evaluation contradicts itself"),
     ({"by_bounds": 1}, "evaluation contradicts itself"),
-    ({"by_enumeration": -1}, "evaluation contradicts itself"),
+    ({"by_enumeration": -1}, "evaluation.by_enumeration is -1; it must be greater"),
     ({"tried": 5}, "evaluation contradicts itself"),
     ({"least_margin": 2.5}, "evaluation contradicts itself"),
-    ({"largest_difference": -1e-5}, "evaluation contradicts itself"),
+    ({"largest_difference": -1e-5}, "evaluation.largest_difference is -1e-05; it must be greater"),
     ({"graph": "0" * 64}, "evaluation contradicts itself"),
     ({"sentence": "All requests are right."}, "evaluation contradicts itself"),
     ({"runtime": "another"}, "evaluation contradicts itself"),
     ({"weakest": "0-0"}, "evaluation's weakest request '0-0' is no request"),
-    ({"batch_sizes": []}, "batch_sizes must be a list of positive integers"),
-    ({"batch_sizes": [True]}, "batch_sizes must be a list of positive integers"),
-    ({"wrong": False}, "wrong must be int"),
-    ({"least_margin": 2}, "least_margin must be float"),
+    ({"batch_sizes": []}, r"batch_sizes is \[\]; it must not be empty"),
+    ({"batch_sizes": [True]}, "evaluation.batch_sizes.0 is True; it must be a valid integer"),
+    ({"wrong": False}, "evaluation.wrong is False; it must be a valid integer"),
+    ({"least_margin": 2}, "least_margin is 2; it must be a number with a fraction"),
     ({"more": 1}, "evaluation has 'more'"),
 )
 ENTRY = {"sha256": "0" * 64, "size": 0}
@@ -263,10 +263,16 @@ def nested(levels: int) -> list[Any]:
         (lambda data: data.update(format=1), "format is 1; this release reads format 3"),
         (lambda data: data.update(format=2.0), "format is 2.0; this release"),
         (lambda data: data.update(more=1), "the manifest has 'more', which format 3 does not know"),
-        (lambda data: data.pop("name"), "name must be str"),
-        *((lambda data, name=name: data.update(name=name), "may hold letters") for name in BAD_NAMES),
-        *((lambda data, name=name: data.update(version=name), "may hold letters") for name in BAD_NAMES),
-        (lambda data: data.update(version=1), "version must be str"),
+        (lambda data: data.pop("name"), "name is missing"),
+        *(
+            (lambda data, name=name: data.update(name=name), "name is .*; it must hold 1 to 100 letters")
+            for name in BAD_NAMES
+        ),
+        *(
+            (lambda data, name=name: data.update(version=name), "version is .*; it must hold 1 to 100 letters")
+            for name in BAD_NAMES
+        ),
+        (lambda data: data.update(version=1), "version is 1; it must be a valid string"),
         (lambda data: data["problem"].update(kind="division"), "unknown kind"),
         (lambda data: data["problem"].update(largest=999), "lengths are not those"),
         (lambda data: data["problem"].update(max_terms=10**12), "there may be 100 terms at most"),
@@ -277,14 +283,23 @@ def nested(levels: int) -> list[Any]:
         (lambda data: data["vocabularies"]["source"]["symbols"].append("*"), "vocabularies are not those"),
         (lambda data: data["lengths"].update(target=2), "lengths are not those"),
         (lambda data: data["lengths"].update(target=3.0), "lengths are not those"),
-        (lambda data: data["network"].update(family="transformer"), "there are repeat_vector, autoregressive"),
-        (lambda data: data["network"].update(encoder_units=[]), "encoder_units must be a list of positive"),
-        (lambda data: data["network"].update(parameters=True), "parameters must be int"),
+        (
+            lambda data: data["network"].update(family="transformer"),
+            "'transformer'; it must be 'repeat_vector' or 'autoregressive'",
+        ),
+        (
+            lambda data: data["network"].update(encoder_units=[]),
+            r"network\.encoder_units is \[\]; it must not be empty",
+        ),
+        (
+            lambda data: data["network"].update(parameters=True),
+            "network.parameters is True; it must be a valid integer",
+        ),
         (lambda data: data["network"].update(parameters=7_085), "parameters are 7085, which layers of those units"),
         (lambda data: data["network"].update(decoder_units=[8, 16]), "parameters are 7084"),
         (lambda data: data["network"].update(family="autoregressive"), "decoder_units must be the encoder_units"),
         (lambda data: data["network"].update(layers=1), "network has 'layers'"),
-        (lambda data: data["training"].pop("recipe"), "recipe must be dict"),
+        (lambda data: data["training"].pop("recipe"), "training.recipe must be an object"),
         (
             lambda data: data["training"]["recipe"].update(encoder_units=[25]),
             r"encoder_units is \[24\], but the recipe",
@@ -292,32 +307,62 @@ def nested(levels: int) -> list[Any]:
         (lambda data: data["training"].update(x=nested(16)), "nests deeper than 16 levels"),
         (lambda data: data["training"].update(x=nested(900)), "nests deeper than 16 levels"),
         (lambda data: data["files"].pop("decoder.onnx"), r"files lacks decoder\.onnx"),
-        (lambda data: data["files"].update({"../x": {"sha256": "", "size": 0}}), "not a plain path"),
-        (lambda data: data["files"].update({"/etc/passwd": {"sha256": "", "size": 0}}), "not a plain path"),
-        *((lambda data, name=name: data["files"].update({name: ENTRY}), "not a plain path") for name in BAD_PATHS),
+        (
+            lambda data: data["files"].update({"../x": {"sha256": "", "size": 0}}),
+            "a name in files is .*; it must be a plain path inside the bundle",
+        ),
+        (
+            lambda data: data["files"].update({"/etc/passwd": {"sha256": "", "size": 0}}),
+            "a name in files is .*; it must be a plain path inside the bundle",
+        ),
+        *(
+            (
+                lambda data, name=name: data["files"].update({name: ENTRY}),
+                "a name in files is .*; it must be a plain path inside the bundle",
+            )
+            for name in BAD_PATHS
+        ),
         (lambda data: data["files"]["encoder.onnx"].update(sha256="A" * 64), "64 hexadecimal digits"),
-        (lambda data: data["files"]["encoder.onnx"].update(size=-1), "size of encoder.onnx is -1"),
-        (lambda data: data["files"]["encoder.onnx"].update(size=2**31), "from 0 to 2,147,483,647 bytes"),
+        (
+            lambda data: data["files"]["encoder.onnx"].update(size=-1),
+            "files.encoder.onnx.size is -1; it must be greater than or equal to 0",
+        ),
+        (
+            lambda data: data["files"]["encoder.onnx"].update(size=2**31),
+            "size is 2147483648; it must be less than or equal to 2147483647",
+        ),
         (lambda data: data["files"]["encoder.onnx"].update(mode=0), "encoder.onnx has 'mode'"),
-        (lambda data: data["files"].update({"encoder.onnx": None}), "sha256 must be str"),
-        (lambda data: data["files"]["encoder.onnx"].update(size="1"), "size must be int"),
-        (lambda data: data["golden"].append({"request": "1"}), "a golden example has"),
-        (lambda data: data["golden"].clear(), "golden is empty"),
+        (lambda data: data["files"].update({"encoder.onnx": None}), "files.encoder.onnx is None; it must be an object"),
+        (lambda data: data["files"]["encoder.onnx"].update(size="1"), "size is '1'; it must be a valid integer"),
+        (lambda data: data["golden"].append({"request": "1"}), "golden.1.decoded is missing"),
+        (lambda data: data["golden"].clear(), r"golden is \[\]; it must not be empty"),
         (lambda data: data["golden"][0].update(request="1-1"), "is no request"),
         (lambda data: data["golden"][0].update(request=["10+6"]), "is no request"),
         (lambda data: data["golden"][0].update(decoded=16), "gives 16, which no network would write"),
-        (lambda data: data["golden"][0].update(confidence=1), "confidence must be float"),
-        (lambda data: data["golden"][0].update(confidence=-1.0), "has a confidence of -1.0; it is from 0 to 1"),
-        (lambda data: data["golden"][0].update(confidence=2.0), "has a confidence of 2.0; it is from 0 to 1"),
+        (
+            lambda data: data["golden"][0].update(confidence=1),
+            "golden.0.confidence is 1; it must be a number with a fraction",
+        ),
+        (
+            lambda data: data["golden"][0].update(confidence=-1.0),
+            "confidence is -1.0; it must be greater than or equal to 0",
+        ),
+        (
+            lambda data: data["golden"][0].update(confidence=2.0),
+            "confidence is 2.0; it must be less than or equal to 1",
+        ),
         *((lambda data, change=change: data["evaluation"].update(change), words) for change, words in BAD_EVALUATIONS),
-        (lambda data: data["agreement"].pop("keras"), "keras must be dict"),
+        (lambda data: data["agreement"].pop("keras"), "agreement.keras is missing"),
         (lambda data: data["agreement"]["keras"].update(agreed=6), "agreement contradicts itself: keras"),
         (
             lambda data: data["agreement"]["keras"].update(largest_difference=-0.5),
-            "agreement contradicts itself: keras",
+            "agreement.keras.largest_difference is -0.5; it must be greater",
         ),
-        (lambda data: data["agreement"]["keras"].update(largest_difference=0), "largest_difference must be float"),
-        (lambda data: data.update(training=None), "training must be dict"),
+        (
+            lambda data: data["agreement"]["keras"].update(largest_difference=0),
+            "keras.largest_difference is 0; it must be a number with a fraction",
+        ),
+        (lambda data: data.update(training=None), "training is None; it must be an object"),
     ],
 )
 def test_an_edited_manifest_is_refused(sealed: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:

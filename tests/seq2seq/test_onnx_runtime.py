@@ -13,8 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError
+from seq2seq.runtimes import onnx as onnx_runtime
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -54,34 +55,6 @@ def test_a_graph_with_other_weights_is_told_from_the_others(draft: Bundle, name:
     change(draft, name, lambda graph: scale(graph, 0.5))
     with pytest.raises(BundleError, match=r"greedy\.onnx: does not answer as encoder\.onnx with decoder\.onnx does"):
         onnx_runtime.check_parts(draft, onnx_runtime.load(draft))
-
-
-@pytest.mark.parametrize("name", ["greedy.onnx", "encoder.onnx", "decoder.onnx"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("raw", [True, False])
-def test_a_weight_that_is_no_number_is_found(draft: Bundle, name: str, value: float, raw: bool) -> None:
-    def spoil(graph: Any) -> None:
-        tensor = weights(graph)
-        values = numpy_helper.to_array(tensor).copy()
-        values.flat[-1] = value
-        spoiled = numpy_helper.from_array(values, tensor.name)
-        if not raw:
-            spoiled = helper.make_tensor(tensor.name, TensorProto.FLOAT, values.shape, values.ravel().tolist())
-        tensor.CopyFrom(spoiled)
-
-    change(draft, name, spoil)
-    with pytest.raises(BundleError, match=rf"{name}: has weights that are no numbers"):
-        onnx_runtime.check_parts(draft, onnx_runtime.load(draft))
-
-
-def test_a_constant_that_is_no_number_is_found(draft: Bundle) -> None:
-    def add_constant(graph: Any) -> None:
-        nothing = numpy_helper.from_array(np.array([np.nan], dtype=np.float64), "nothing")
-        graph.node.append(helper.make_node("Constant", [], ["nothing"], value=nothing))
-
-    change(draft, "greedy.onnx", add_constant)
-    with pytest.raises(BundleError, match=r"greedy\.onnx: has weights that are no numbers"):
-        onnx_runtime.load(draft)
 
 
 def test_a_graph_that_does_not_run_is_named(draft: Bundle) -> None:

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from app.serving import models as registry
 from app.serving import runtime
-from seq2seq import bundle, onnx_runtime
+from seq2seq import bundle
 from seq2seq.bundle import BundleError
 from seq2seq.evidence import UNKNOWN
 from seq2seq.problem import oracle
@@ -24,6 +24,7 @@ from seq2seq.problems.reversal import Reversal
 from seq2seq.proving import bounds, proof, running, weakest
 from seq2seq.proving.bounds import Bounded
 from seq2seq.proving.graph import Graph
+from seq2seq.runtimes import onnx as onnx_runtime
 from training.__main__ import main
 
 MODELS = Path(__file__).parents[2] / "models"

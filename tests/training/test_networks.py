@@ -5,13 +5,14 @@ import keras
 import numpy as np
 import pytest
 
-from seq2seq import onnx_runtime
 from seq2seq.bundle import Bundle, Family, Manifest, NetworkSpec
 from seq2seq.evidence import UNKNOWN
-from seq2seq.problem import Oracle
+from seq2seq.problem import Oracle, Problem
+from seq2seq.runtimes import keras as keras_runtime
+from seq2seq.runtimes import onnx as onnx_runtime
 from training import networks
 from training.data import shifted
-from training.export import export, keras_network
+from training.export import export
 from training.recipes import RECIPES
 
 pytestmark = pytest.mark.training
@@ -24,6 +25,10 @@ CASES = [
     pytest.param(ADDITION, NetworkSpec("repeat_vector", (9, 8), (7, 6, 5), 0), id="deep repeat vector"),
     pytest.param(REVERSAL, NetworkSpec("autoregressive", (9, 8), (9, 8), 0), id="deep autoregressive"),
 ]
+
+
+def draft(problem: Problem, spec: NetworkSpec, directory: Path) -> Bundle:
+    return Bundle(directory, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {}))
 
 
 def sources_of(problem: Oracle, n: int = 64) -> np.ndarray:
@@ -61,7 +66,7 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
     models = networks.build(problem, spec, unroll=True)
     export(problem, spec, models.training.get_weights(), tmp_path)
     sources = sources_of(problem)
-    written = keras_network(problem, spec, tmp_path).greedy(sources)
+    written = keras_runtime.load(draft(problem, spec, tmp_path)).greedy(sources)
     inputs = sources if spec.family == "repeat_vector" else [sources, shifted(written.ids, 0)]
     reloaded = keras.saving.load_model(tmp_path / "training.keras")
     for model in (models.training, reloaded):
@@ -75,9 +80,9 @@ def test_greedy_decoding_agrees_with_teacher_forcing_on_what_it_wrote(
 def test_all_graphs_answer_alike(problem: Oracle, spec: NetworkSpec, tmp_path: Path) -> None:
     models = networks.build(problem, spec)
     export(problem, spec, models.training.get_weights(), tmp_path)
-    files = Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {}))
+    files = draft(problem, spec, tmp_path)
     sources = sources_of(problem)
-    expected = keras_network(problem, spec, tmp_path).greedy(sources)
+    expected = keras_runtime.load(draft(problem, spec, tmp_path)).greedy(sources)
     for network in (onnx_runtime.load(files), onnx_runtime.load_parts(files)):
         decoded = network.greedy(sources)
         assert (decoded.ids == expected.ids).all()

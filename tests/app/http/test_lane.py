@@ -27,7 +27,8 @@ from app.inference_protocol.tensors import AnswerUnfit
 from app.main import create_app
 from app.serving.batching import BatchFailed, DeadlinePassed, QueueFull
 from app.serving.counters import Traffic
-from app.serving.repository import NotLoaded, UnknownModel, UnknownVersion
+from app.serving.repository import UnknownModel
+from app.serving.served_model import NotLoaded, UnknownVersion
 from app.settings import Settings
 from seq2seq.bundle import BundleError
 

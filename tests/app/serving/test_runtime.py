@@ -15,23 +15,24 @@ from app.serving.runtime import RuntimeMissing
 from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError, Family, NetworkSpec
 from seq2seq.problem import Oracle, oracle
+from seq2seq.runtimes import onnx as onnx_runtime
 
 MODELS = Path(__file__).parents[3] / "models"
 
 
 def test_onnx_is_run_as_everywhere() -> None:
-    assert runtime.loader("onnx") is runtime.load_onnx
+    assert runtime.loader("onnx") is onnx_runtime.load_checked
 
 
 def test_onnx_graphs_that_differ_are_refused(tmp_path: Path) -> None:
     directory = tmp_path / "addition" / "1"
     shutil.copytree(MODELS / "addition" / "1", directory)
-    runtime.load_onnx(bundle.read(directory))
+    onnx_runtime.load_checked(bundle.read(directory))
     content = (directory / "encoder.onnx").read_bytes()
     (directory / "encoder.onnx").write_bytes(content[:4_000] + bytes(1_000) + content[5_000:])
     bundle.seal(directory, bundle.read_manifest(directory))
     with pytest.raises(BundleError, match=r"greedy\.onnx: does not answer as encoder\.onnx with decoder\.onnx does"):
-        runtime.load_onnx(bundle.read(directory))
+        onnx_runtime.load_checked(bundle.read(directory))
 
 
 def test_tensorflow_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +104,13 @@ def test_both_runtimes_answer_alike_on_what_ships(name: str) -> None:
     onnx, keras = (runtime.loader(kind)(shipped).greedy(sources) for kind in ("onnx", "tensorflow"))
     assert (onnx.ids == keras.ids).all()
     assert onnx.probabilities == pytest.approx(keras.probabilities, abs=1e-5)
+
+
+@pytest.mark.training
+def test_keras_file_that_was_replaced_since_it_was_checked_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "addition" / "1"
+    shutil.copytree(MODELS / "addition" / "1", directory)
+    checked = bundle.read(directory)
+    (directory / "decoder.keras").write_bytes((MODELS / "reversal" / "2" / "decoder.keras").read_bytes())
+    with pytest.raises(BundleError, match=r"decoder\.keras: was altered"):
+        runtime.loader("tensorflow")(checked)

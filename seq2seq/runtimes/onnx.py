@@ -1,13 +1,13 @@
 """Runs a bundle's ONNX graphs: the network that is served by default, and that `verify` proves.
 
-The only module of `seq2seq` that needs more than NumPy. Knows nothing of HTTP, batching or training.
+Knows nothing of HTTP, batching or training.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,18 @@ from seq2seq.problem import oracle
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded: it would report its use
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import Autoregressive, Decoded, Network, RepeatVector, States
+from seq2seq.decoding import Decoded, Network, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
 """Names, each with its type and shape; None is the batch."""
 FLOAT, INT32, INT64 = "tensor(float)", "tensor(int32)", "tensor(int64)"
-FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
-"""Those of ONNX's types of tensors that can hold what is no number, as NumPy has them."""
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-"""Where a graph's weights may lie outside of its file; here nowhere, since only a bundle's own files are sealed."""
+"""Where a graph's weights lie if not in its file: nowhere. Without this, ONNX Runtime reads any file below `.`."""
 
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -54,42 +51,30 @@ def load(bundle: Bundle, *, threads: int = 1) -> Network:
     return _Greedy(bundle, threads)
 
 
+def load_checked(bundle: Bundle) -> Network:
+    """The same, once the bundle's graphs were seen to agree. Raises `BundleError` where they do not."""
+    network = load(bundle)
+    check_parts(bundle, network)
+    return network
+
+
 def load_parts(bundle: Bundle, *, threads: int = 1, optimized: bool = True) -> Network:
     """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError` likewise.
 
     What is to run but once is ready sooner where it is not `optimized`.
     """
-    manifest = bundle.manifest
-    problem, spec = manifest.problem, manifest.network
+    problem, spec = bundle.manifest.problem, bundle.manifest.network
     symbols = len(problem.target_vocabulary)
+    states: Signature = {f"state_{place}": (FLOAT, (None, units)) for place, units in enumerate(spec.state_units)}
+    inputs, outputs = states, states
     if spec.family == "repeat_vector":
-        sizes = [spec.encoder_units[-1]]
+        outputs = {"probabilities": (FLOAT, (None, problem.target_length, symbols))}
     else:
-        sizes = [units for units in spec.encoder_units for _ in ("h", "c")]
-    states: Signature = {f"state_{place}": (FLOAT, (None, units)) for place, units in enumerate(sizes)}
+        inputs = {"symbol": (INT32, (None, 1)), **states}
+        outputs = {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}}
     source: Signature = {"source": (INT32, (None, problem.source_length))}
     encoder = _Graph(bundle, "encoder.onnx", source, states, threads, optimized)
-    if spec.family == "repeat_vector":
-        answer: Signature = {"probabilities": (FLOAT, (None, problem.target_length, symbols))}
-        decoder = _Graph(bundle, "decoder.onnx", states, answer, threads, optimized)
-        return RepeatVector(lambda sources: encoder([sources]), lambda states: decoder(states)[0])
-
-    decoder = _Graph(
-        bundle,
-        "decoder.onnx",
-        {"symbol": (INT32, (None, 1)), **states},
-        {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}},
-        threads,
-        optimized,
-    )
-
-    def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
-        probabilities, *following = decoder([previous[:, None], *states])
-        return probabilities, following
-
-    return Autoregressive(
-        lambda sources: encoder([sources]), step, problem.target_length, problem.target_vocabulary.padding_id
-    )
+    return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, threads, optimized))
 
 
 def load_logits(
@@ -221,13 +206,9 @@ def _session(path: Path, content: bytes, *, threads: int, level: ort.GraphOptimi
     options.log_severity_level = 4  # its own log would show names of nodes as they stand; what fails raises
     options.add_session_config_entry(WEIGHTS_FOLDER, os.devnull)
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        finite = all(np.isfinite(weights).all() for weights in _weights(memoryview(content)))
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds, all derived from Exception alone
         raise BundleError(path, f"cannot be run: {error}") from error
-    if not finite:
-        raise BundleError(path, "has weights that are no numbers")
-    return session
 
 
 def _check_signature(path: Path, side: str, actual: Sequence[ort.NodeArg], expected: Signature) -> None:
@@ -236,48 +217,3 @@ def _check_signature(path: Path, side: str, actual: Sequence[ort.NodeArg], expec
     }
     if found != expected:
         raise BundleError(path, f"has {side} {found}; the manifest's problem and network need {expected}")
-
-
-def _weights(model: memoryview) -> Iterator[npt.NDArray[Any]]:
-    """The tensors of floats in an ONNX file that was read already: ONNX Runtime shows nobody what it holds.
-
-    It must be looked at, since a gate that is no number is taken for one that is open or shut, so that answers may tell
-    nothing of it. The numbers are those of the fields in ONNX's protocol buffers.
-    """
-    for graph in _fields(model, 7):
-        attributes = [attribute for node in _fields(graph, 1) for attribute in _fields(node, 5)]
-        for tensor in (*_fields(graph, 5), *(tensor for attribute in attributes for tensor in _fields(attribute, 5))):
-            for number_type in _fields(tensor, 2):
-                if number_type in FLOATS:
-                    for content in (*_fields(tensor, 9), *_fields(tensor, 4), *_fields(tensor, 10)):
-                        yield np.frombuffer(content, dtype=FLOATS[number_type])
-
-
-def _fields(message: memoryview, wanted: int) -> Iterator[Any]:
-    """The values of one field of a protocol buffer: numbers, or pieces of the buffer."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        if key & 7 == 0:
-            value, position = _varint(message, position)
-            if key >> 3 == wanted:
-                yield value
-            continue
-        length = {1: 8, 5: 4}.get(key & 7)
-        if length is None:
-            length, position = _varint(message, position)
-        if key >> 3 == wanted:
-            yield message[position : position + length]
-        position += length
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where the next field starts."""
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value |= (byte & 127) << shift
-        position += 1
-        if byte < 128:
-            return value, position
-        shift += 7

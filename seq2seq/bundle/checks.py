@@ -1,0 +1,82 @@
+"""Checks of a bundle that was read: its folder, its proof, and the answers of its loaded network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq.bundle.manifest import MANIFEST, BundleError, Manifest
+from seq2seq.bundle.reading import Bundle
+from seq2seq.decoding import Network
+from seq2seq.problem import oracle
+
+CONFIDENCE_TOLERANCE = 1e-3
+"""How far a golden example's confidence may be off between runtimes and machines."""
+
+QUESTIONS = 256
+"""How many requests a network that was proven exact is asked once it is loaded, always the same ones."""
+
+
+def check_identity(directory: Path, manifest: Manifest) -> None:
+    """Check that a bundle is the one that its folder's name says, <name>/<version>. Raises `BundleError`."""
+    folder = directory.absolute()
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise BundleError(
+            directory / MANIFEST,
+            f"is that of {manifest.name} {manifest.version}, but stands in the folder"
+            f" {folder.parent.name}/{folder.name}",
+        )
+
+
+def check_golden(bundle: Bundle, network: Network) -> None:
+    """Replay the golden examples on a loaded network. Raises `BundleError` at the first that comes out otherwise."""
+    problem = bundle.manifest.problem
+    for example in bundle.manifest.golden:
+        decoded = network.greedy(problem.encode([problem.parse(example.request)]))
+        written = problem.decode(decoded.ids)[0]
+        confidence = decoded.confidence[0]
+        if written != example.decoded or not abs(confidence - example.confidence) <= CONFIDENCE_TOLERANCE:
+            raise BundleError(
+                bundle.path / MANIFEST,
+                f"golden example {example.request!r} should give {example.decoded!r} at {example.confidence:.4f},"
+                f" but the loaded network gives {written!r} at {confidence:.4f}",
+            )
+
+
+def check_proven(bundle: Bundle) -> None:
+    """Check that the manifest tells of a proof, and one without a fault. Raises `BundleError`."""
+    proof = bundle.manifest.evaluation
+    decided = proof.by_enumeration + proof.by_bounds
+    if proof.wrong:
+        fault = f"evaluation has {proof.wrong:,} answers wrong; a network must be exact to be served"
+    elif decided != proof.domain:
+        fault = f"evaluation decides {decided:,} of {proof.domain:,} requests; a network must be proven to be served"
+    elif not proof.is_exact:
+        fault = (
+            f"evaluation has a least margin of {proof.least_margin} logits, too near to the {proof.largest_difference}"
+            " that rounding changes"
+        )
+    elif differing := [name for name, each in bundle.manifest.agreement.items() if each["agreed"] != each["compared"]]:
+        fault = f"agreement says that {', '.join(differing)} gave other answers"
+    else:
+        return
+    raise BundleError(bundle.path / MANIFEST, fault)
+
+
+def check_answers(bundle: Bundle, network: Network) -> None:
+    """Ask a loaded network that was proven exact for answers that are known. Raises `BundleError` if any is wrong."""
+    problem = bundle.manifest.problem
+    sources = oracle(problem).sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
+    right = oracle(problem).answer(sources)  # (n, T)
+    ids, probabilities = network.greedy(sources)
+    if ids.shape != right.shape or probabilities.shape != right.shape:
+        raise BundleError(bundle.path, f"its network gives arrays of {ids.shape} for answers of {right.shape}")
+    wrong = (ids != right).any(axis=1) | ~((probabilities > 0) & (probabilities <= 1.001)).all(axis=1)  # (n,)
+    if wrong.any():
+        first = wrong.argmax()
+        raise BundleError(
+            bundle.path / MANIFEST,
+            f"says that no answer is wrong, but the loaded network errs on {wrong.sum()} of {QUESTIONS} requests; the"
+            f" first is {problem.requests(sources[first : first + 1])[0]!r}",
+        )

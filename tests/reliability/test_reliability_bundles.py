@@ -37,6 +37,7 @@ from app.serving.models import Model
 from app.settings import Settings
 from seq2seq import bundle
 from seq2seq.bundle import MANIFEST, BundleError
+from seq2seq.problem import oracle
 from seq2seq.problems import from_spec
 from training import verifying
 

@@ -46,7 +46,8 @@ def load_model(bundle: Bundle, name: str) -> keras.Model:
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises many kinds for a file that it cannot read
-            raise BundleError(bundle.path / name, f"cannot be loaded: {error}") from error
+            fault = str(error).replace(str(path), name)
+            raise BundleError(bundle.path / name, f"cannot be loaded: {fault}") from error
 
 
 def _function(bundle: Bundle, name: str, inputs: list[Shape], outputs: list[Shape]) -> Compute:

@@ -21,7 +21,7 @@ from app.http import catalogue, guards, openapi
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
 from app.http.lane import Lane, Limits, Operation
-from app.http.middleware import RequestMiddleware, route_of
+from app.http.middleware import RequestMiddleware
 from app.http.openapi import Document
 from app.inference_protocol import infer
 from app.inference_protocol import routes as protocol_routes
@@ -106,9 +106,10 @@ def create_app(
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
         """Every request gets its id, passes the guards, and is for the lane or for FastAPI."""
-        guarded = guards.guarded(Lane(operations, repository, bodies, otherwise), guards.guards(settings, keys))
-        stack = RequestMiddleware(guarded, traffic, settings.root_path)
-        return tracing.traced(stack, route_of) if tracing else stack
+        lane = Lane(operations, repository, bodies, otherwise)
+        guarded = guards.guarded(lane, guards.guards(settings, keys))
+        stack = RequestMiddleware(guarded, traffic, settings.root_path, lane.route_of)
+        return tracing.traced(stack, lane.route_of) if tracing else stack
 
     def documents(predictors: list[Predictor]) -> list[Document]:
         return [predict.document(predictors), infer.document([each.model for each in predictors])]

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.http import catalogue, problem_details
 from app.http.bodies import Bodies, Headers, headers_of
 from app.http.headers import ANSWER
+from app.http.middleware import route_found
 from app.http.problem_details import ProblemError
 from app.serving.predictor import Predictor
 from app.serving.repository import Repository
@@ -121,6 +122,12 @@ class Lane:
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer.content})
+
+    def route_of(self, scope: Scope) -> str:
+        """The path of a request's route, as the service declares it, whether the request came so far or not."""
+        if "route" not in scope and (found := self._find(scope["path"])):
+            return found[0].path
+        return route_found(scope)
 
     def _find(self, path: str) -> tuple[Operation, Sequence[str]] | None:
         if (operation := self._fixed.get(path)) is not None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Callable
 from random import Random
 from time import perf_counter
 
@@ -39,16 +40,26 @@ os.register_at_fork(after_in_child=_ids.seed)  # or workers that are forked woul
 logger = logging.getLogger(__name__)
 
 
+def route_found(scope: Scope) -> str:
+    """The path of the route that was found, as the service declares it, so that no client can make up labels."""
+    return getattr(scope.get("route"), "path", OTHER)
+
+
 class RequestMiddleware:
     """Puts the client's request id, or a fresh one, into the request's state and the answer's headers, and notes it.
+
+    `route_of` says under which route a request is noted, also one that a guard refuses.
 
     If a proxy serves the API under a prefix, `root_path`, nothing behind this sees it: guards and routes compare the
     same path, whether the proxy takes the prefix off or not.
     """
 
-    def __init__(self, app: ASGIApp, traffic: Traffic, root_path: str = ""):
+    def __init__(
+        self, app: ASGIApp, traffic: Traffic, root_path: str = "", route_of: Callable[[Scope], str] = route_found
+    ):
         self._app = app
         self._traffic = traffic
+        self._route_of = route_of
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +97,7 @@ class RequestMiddleware:
             await problem_details.response(scope, problem)(scope, receive, send_with_id)
         finally:
             seconds = perf_counter() - began
-            self._traffic.note(scope, route_of(scope), status or scope["state"].get(STATUS, 0), seconds)
+            self._traffic.note(scope, self._route_of(scope), status or scope["state"].get(STATUS, 0), seconds)
 
 
 def take_off(root_path: str, scope: Scope) -> None:
@@ -95,11 +106,6 @@ def take_off(root_path: str, scope: Scope) -> None:
     if rest.startswith("/") or not rest:
         scope["path"] = rest or "/"
     scope["root_path"] = ""
-
-
-def route_of(scope: Scope) -> str:
-    """The path of the route that was found, as the service declares it, so that no client can make up labels."""
-    return getattr(scope.get("route"), "path", OTHER)
 
 
 def request_id(scope: Scope) -> bytes:

@@ -106,8 +106,9 @@ def create_app(
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
         """Every request gets its id, passes the guards, and is for the lane or for FastAPI."""
-        lane = Lane(operations, repository, bodies, otherwise)
-        guarded = guards.guarded(lane, guards.guards(settings, keys))
+        checks = guards.guards(settings, keys)
+        lane = Lane(operations, repository, bodies, otherwise, is_watched=bool(checks or tracing))
+        guarded = guards.guarded(lane, checks)
         stack = RequestMiddleware(guarded, traffic, settings.root_path, lane.route_of)
         return tracing.traced(stack, lane.route_of) if tracing else stack
 

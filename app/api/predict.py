@@ -76,8 +76,10 @@ class Messages:
 
     def result(self, source: Symbols, prediction: Prediction) -> dict[str, Any]:
         """What was asked and what the model made of it."""
-        outputs = zip(self._names, prediction.values, strict=True)
-        return {self._input.name: self._input.value(source), **dict(outputs), "confidence": prediction.confidence}
+        found = {self._input.name: self._input.value(source)}
+        found.update(zip(self._names, prediction.values, strict=True))
+        found["confidence"] = prediction.confidence
+        return found
 
     def results(self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken]) -> list[dict[str, Any]]:
         """The same of many; one that was refused carries its own error."""
@@ -153,7 +155,9 @@ class Predict:
         source = messages.parse(body)
         del body  # it is large, and the answer may take a while
         prediction = await predictor.predict(source, call.until)
-        return Answer(to_json({**messages.result(source, prediction), "model": messages.reference}))
+        result = messages.result(source, prediction)
+        result["model"] = messages.reference
+        return Answer(to_json(result))
 
     async def many(self, call: Call, predictor: Predictor, body: bytes) -> Answer:
         """The model's answers to a batch, in order; an item that is refused carries its own error."""

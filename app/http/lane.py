@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.http import catalogue, problem_details
 from app.http.bodies import Bodies, Headers, headers_of
 from app.http.headers import ANSWER
-from app.http.middleware import route_found
+from app.http.middleware import HEADER, STATUS, WHOLE, route_found
 from app.http.problem_details import ProblemError
 from app.serving.predictor import Predictor
 from app.serving.repository import Repository
@@ -34,6 +34,8 @@ MOST_PARAMETERS = 100
 SEGMENT = "[^/]+"
 RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON_ANSWER: RawHeaders = ((b"content-type", MEDIA_TYPE), *ANSWER)
+HEAD = b"".join(b"%b: %b\r\n" % header for header in JSON_ANSWER) + b"content-length: %d\r\n" + HEADER + b": %b\r\n"
+"""The lines of a JSON answer's head, less the length of its body and the request's id."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,22 @@ class Operation:
 
 
 class Lane:
-    """Answers requests for its operations, and hands all others on."""
+    """Answers requests for its operations, and hands all others on.
 
-    def __init__(self, operations: Iterable[Operation], repository: Repository, bodies: Bodies, otherwise: ASGIApp):
+    `is_watched` says whether what stands in front sees answers, or changes them.
+    """
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        repository: Repository,
+        bodies: Bodies,
+        otherwise: ASGIApp,
+        *,
+        is_watched: bool = True,
+    ):
         operations = list(operations)
+        self._is_watched = is_watched
         self._fixed = {each.path: each for each in operations if "{" not in each.path}
         self._patterns = [(re.compile(each.pattern), each) for each in operations if "{" in each.path]
         self._repository = repository
@@ -118,6 +132,8 @@ class Lane:
             if problem is None:
                 raise
             await problem_details.response(scope, problem)(scope, receive, send)
+            return
+        if not self._is_watched and _send_whole(scope, answer):
             return
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -155,6 +171,18 @@ class Lane:
         return await operation.handle(
             call, predictor, await self._bodies.read(headers, receive, operation.limits.body_bytes)
         )
+
+
+def _send_whole(scope: Scope, answer: Answer) -> bool:
+    """Send head and body at once, if the connection can."""
+    send_whole = scope.get("extensions", {}).get(WHOLE)
+    if send_whole is None or answer.headers is not JSON_ANSWER:
+        return False
+    state = scope["state"]
+    is_sent: bool = send_whole(HEAD % (len(answer.content), state["request_id"].encode("ascii")), answer.content)
+    if is_sent:
+        state[STATUS] = 200
+    return is_sent
 
 
 def _version(query: bytes) -> str | None:

@@ -39,6 +39,8 @@ async def infer(call: Call, predictor: Predictor, body: bytes) -> Answer:
     predictions = await predictor.predict_all(interface.sources(asked, binary), until)
     content, head_bytes = tensors.answer(predictor.reference, asked.id, wanted, predictions)
     content, coded = content_coding.encoded(content, call.headers.get(b"accept-encoding", b""))
+    if head_bytes is None and not coded:
+        return Answer(content)
     media_type = JSON if head_bytes is None else BINARY
     headers = [(b"content-type", media_type.encode("ascii")), *ANSWER]
     headers += [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in coded.items()]

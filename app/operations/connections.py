@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.http import middleware, problem_details
 from app.http.problem_details import ProblemError
@@ -43,6 +44,8 @@ class HttpProtocol(RequestReader):
         super().__init__(*arguments, **options)
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._task: asyncio.Task[None] | None = None
+        self._dated: list[tuple[bytes, bytes]] | None = None
+        self._begun = b""  # how a success begins, with these headers
         self._last_words = b""  # what is sent once all requests are answered, and then the connection is closed
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -64,6 +67,8 @@ class HttpProtocol(RequestReader):
             self._task.cancel(middleware.CLIENT_GONE)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        scope: Scope = cycle.scope  # type: ignore[assignment]  # whose extensions are anybody's
+        scope["extensions"] = {middleware.WHOLE: partial(self._send_whole, cycle)}
         if cycle.waiting_for_100_continue:
             app = _closing_uninvited(app, cycle)
         self._running = cycle
@@ -124,6 +129,25 @@ class HttpProtocol(RequestReader):
         if not self.transport.is_closing():
             self.transport.write(words)
             self.transport.close()
+
+    def _send_whole(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
+        """Send a success at once, as uvicorn's cycle would by two messages; not if there is more to it."""
+        if (
+            not cycle.keep_alive
+            or cycle.response_started
+            or cycle.waiting_for_100_continue
+            or cycle.disconnected
+            or self.flow.write_paused
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        if self._dated is not cycle.default_headers:  # which change once a second
+            self._dated = cycle.default_headers
+            self._begun = b"".join([STATUS_LINE[200], *(b"%b: %b\r\n" % header for header in self._dated)])
+        self.transport.write(b"".join((self._begun, head, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         self.transport.flush()

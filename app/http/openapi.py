@@ -84,12 +84,12 @@ class Document:
     schemas: dict[str, Any] = field(default_factory=dict)
     places: dict[str, list[str]] = field(default_factory=dict)
 
-    def add_post(self, path: str, name: str, summary: str, described: Mapping[str, Any]) -> None:
+    def add_post(self, path: str, name: str, description: str, described: Mapping[str, Any]) -> None:
         """Add a route that takes POST, and what its path says of a model."""
         places = [_place(each) for each in re.findall(r"{(\w+)}", path)]
         parameters = [*places, *described["parameters"]]
         responses = {str(status): each for status, each in described["responses"].items()}
-        operation = {"operationId": name, "summary": summary.partition(";")[0].rstrip("."), "description": summary}
+        operation = {"operationId": name, "summary": summary_of(description), "description": description}
         self.paths[path] = {"post": {**operation, **described, "parameters": parameters, "responses": responses}}
 
     def add_schema(self, model: type[Any], mode: JsonSchemaMode = "validation") -> None:
@@ -101,6 +101,11 @@ class Document:
 def ref(name: str) -> dict[str, str]:
     """A reference to a schema of the document."""
     return {"$ref": SCHEMAS.format(model=name)}
+
+
+def summary_of(description: str) -> str:
+    """The first thing that a description says."""
+    return description.partition(";")[0].partition(". ")[0].rstrip(".")
 
 
 def _place(name: str) -> dict[str, Any]:
@@ -183,6 +188,7 @@ def finish(routes: Iterable[BaseRoute]) -> None:
     for route in routes:
         if isinstance(route, APIRoute):
             route.unique_id = route.name
+            route.summary = summary_of(route.description)
             if route.methods and "GET" in route.methods:
                 route.methods.add("HEAD")
 
@@ -238,15 +244,13 @@ def _add_errors_of_connections(document: dict[str, Any]) -> None:
 
     It gives a problem where it cannot tell yet which route is meant, so under the inference protocol either may come.
     """
-    problem = {problem_details.MEDIA_TYPE: {"schema": {"$ref": SCHEMAS.format(model=Problem.__name__)}}}
-    protocol_error = {problem_details.JSON: {"schema": {"$ref": SCHEMAS.format(model="ProtocolError")}}}
     for path, operation in _operations(document):
         answers = operation["responses"]
         for status in (400, 408, 431):
             described = answers.setdefault(str(status), {"description": MEANINGS[status], "content": {}})
-            described["content"] |= problem
+            described["content"] |= problem_details.problem_content(status)
             if problem_details.is_inference_protocol(path) and status != 431:
-                described["content"] |= protocol_error
+                described["content"] |= problem_details.protocol_content(status)
         operation["responses"] = dict(sorted(answers.items()))
 
 

@@ -60,6 +60,24 @@ MEANINGS = {
     " again.",
     504: "The deadline passed before the request's turn came; no work was spent on it.",
 }
+DETAILS = {
+    400: "The query parameter version is given twice; send it once.",
+    401: "The API key is unknown; it may have been replaced.",
+    403: "A web page of another origin may not change what is served.",
+    404: "There is no route /modles; see /docs.",
+    405: "/models answers GET, HEAD, not POST.",
+    408: "The request did not arrive in time.",
+    413: "The body is larger than 65536 bytes, the limit of this route.",
+    415: "The header Content-Type is missing; send application/json.",
+    422: "The body is empty; send an object.",
+    429: "The queue is full. Try again in 1 second.",
+    431: "The request line and headers are too large.",
+    500: "The service failed to answer; the request id names it in the log.",
+    503: "The service is stopping; try another instance, or again shortly.",
+    504: "The deadline passed before the request's turn came. Allow more time, or try again later.",
+}
+"""What errors say, for the examples in the OpenAPI document."""
+
 HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "How to bring a key", "schema": {"type": "string"}, "required": True}},
     429: {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}, "required": True}},
@@ -139,11 +157,31 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": problem_content(status),
             **carried(status),
         }
         for status in statuses
     }
+
+
+def problem_content(status: int) -> dict[str, Any]:
+    """A problem as the OpenAPI document has it."""
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}}
+
+
+def protocol_content(status: int) -> dict[str, Any]:
+    """The same for the Open Inference Protocol."""
+    return {JSON: {"schema": {"$ref": "#/components/schemas/ProtocolError"}, "example": {"error": DETAILS[status]}}}
+
+
+def _example(status: int) -> dict[str, Any]:
+    problem = Problem(
+        title=TITLES[status], status=status, detail=DETAILS[status], instance="/models", request_id="b0f18675a0957484"
+    )
+    if status == 422:
+        fault = Fault(pointer="", detail="the body is empty; send an object", rule="json")
+        problem = problem.model_copy(update={"errors": [fault]})
+    return problem.model_dump()
 
 
 def carried(status: int) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.http.openapi import ref
-from app.http.problem_details import JSON, MEANINGS, carried
+from app.http.problem_details import MEANINGS, carried, protocol_content
 
 TAG = "open inference protocol"
 PROTOCOL_MEANINGS = MEANINGS | {
@@ -20,7 +19,7 @@ def protocol_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": PROTOCOL_MEANINGS[status],
-            "content": {JSON: {"schema": ref("ProtocolError")}},
+            "content": protocol_content(status),
             **carried(status),
         }
         for status in statuses

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from client import Client
 
+from app.http.problem_details import TITLES
 from app.main import create_app
 from app.operations import metrics
 from app.settings import Settings
@@ -148,6 +149,35 @@ def test_every_answer_carries_an_id(document: dict[str, Any], client: Client) ->
     for given in ("order-66", "no id", "x" * 65):
         answer = client.get("/models", headers={"X-Request-ID": given})
         jsonschema.validate(answer.headers["x-request-id"], described["schema"])
+
+
+def test_every_error_has_an_example_of_its_status(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for kind, content in answer["content"].items() if status != "200" else ():
+                schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+                jsonschema.validate(content["example"], {**schema, "components": document["components"]})
+                said = content["example"].get("detail") or content["example"]["error"]
+                assert said.endswith(".")
+                if kind == "application/problem+json":
+                    assert content["example"]["status"] == int(status)
+                    assert content["example"]["title"] == TITLES[int(status)]
+
+
+def test_every_operation_says_what_it_does_in_one_line(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        assert len(operation["summary"].split()) > 2, operation["operationId"]
+        assert operation["description"].startswith(operation["summary"])
+
+
+def test_optional_headers_can_be_left_as_a_generated_client_leaves_them(document: dict[str, Any]) -> None:
+    """Each has an example that the service takes: converters send the type's name where there is none."""
+    for operation in operations(document):
+        for parameter in operation["parameters"]:
+            if parameter.get("in") == "header":
+                assert parameter["schema"]["examples"]
+                assert not parameter.get("required")
 
 
 def test_every_refusal_for_load_says_when_to_come_again(document: dict[str, Any]) -> None:

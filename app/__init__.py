@@ -1,9 +1,9 @@
 """The service: HTTP in, HTTP out, and between them bundles of `models/`, run in batches.
 
-    main → routes → json_route, validation, errors     all that knows HTTP
-         → predictor → batcher, registry → runtime      all that predicts, and knows nothing of HTTP
+    serving ← http ← operations ← api, inference_protocol ← main
 
-It never imports `training`, and Keras only where the setting `runtime` asks for TensorFlow.
+Each part imports those to its left. `serving` predicts and knows no HTTP. Nothing imports `training`, and Keras is loaded
+only if the setting `runtime` asks for TensorFlow. docs/architecture.md walks a request through the parts.
 """
 
 VERSION = "1.0.0"

@@ -141,4 +141,4 @@ def _given(namespace: argparse.Namespace, unknown: Sequence[str]) -> dict[str, s
 
 def _say_where(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    logger.info("serving on http://%s:%d, described at /docs", f"[{host}]" if ":" in host else host, port)
+    logger.info("serving on http://%s:%d, see /", f"[{host}]" if ":" in host else host, port)

@@ -1,4 +1,4 @@
-"""What can be set, from the environment: one class that the command line, the README's table and the service share.
+"""What can be set, from the environment: one class for the command line, the table in docs/settings.md and the service.
 
 Made when an app is made, never at import.
 """
@@ -297,7 +297,7 @@ def described(name: str) -> str:
 
 
 def table() -> str:
-    """All settings as the Markdown table that stands in the README."""
+    """All settings as the Markdown table in docs/settings.md."""
     rows = [
         f"| `{variable(name)}` | `{option(name)}` | `{default(name)}` | {described(name)} |"
         for name in Settings.model_fields

@@ -2,8 +2,8 @@
 
     serving ← http ← operations ← api, inference_protocol ← main
 
-Each part imports those to its left. `serving` predicts and knows no HTTP. Nothing imports `training`, and Keras is loaded
-only if the setting `runtime` asks for TensorFlow. docs/architecture.md walks a request through the parts.
+Each part imports those to its left. `serving` predicts and knows no HTTP. Nothing imports `training`, and Keras is
+loaded only if the setting `runtime` asks for TensorFlow. docs/architecture.md walks a request through the parts.
 """
 
 VERSION = "1.0.0"

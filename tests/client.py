@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import fakes
 import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp
+
+from app.main import create_app
+from app.settings import Settings
 
 
 class Client:
@@ -41,3 +45,8 @@ class Client:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.request(method, path, **options)
+
+
+def client_of_fakes(**settings: Any) -> Client:
+    """A client of the service with these settings and the fake models."""
+    return Client(create_app(Settings(**settings), fakes.models()))

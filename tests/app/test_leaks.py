@@ -17,7 +17,7 @@ from typing import Any
 
 import fakes
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from service import Service, running
 
 from app import keys
@@ -140,7 +140,7 @@ ODD = ["\x1b[31mred", "a\r\nb: c", "a\x00b", "\u202e\u2066", "{0.__class__}", "%
 
 @pytest.mark.parametrize("text", [*ODD, "../../etc/shadow", "/models/../app/main"])
 def test_what_a_client_sends_comes_back_harmless(text: str) -> None:
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     for answer in (
         client.post("/add", json={"expression": text}),
         client.post("/add", json={text: text}),

@@ -8,7 +8,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import client_of_fakes
 
 from app.main import create_app
 from app.serving.models import Model
@@ -91,19 +91,17 @@ def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
     ("path", "body"), [("/add", EXPRESSION), ("/add/batch", {"expressions": ["1+1"] * 200})], ids=["single", "batch"]
 )
 def test_deadline_that_is_passed(path: str, body: Any) -> None:
-    answer = Client(create_app(Settings(deadline_s=1e-9), fakes.models())).post(path, json=body)
+    answer = client_of_fakes(deadline_s=1e-9).post(path, json=body)
     assert answer.status_code == 504
     assert answer.json()["detail"].startswith("The deadline passed before the request's turn came.")
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     assert client.post(path, json=body, headers={"X-Timeout-Ms": "10000"}).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["soon", "0", "000"])
 def test_deadline_that_nothing_can_meet_is_refused(given: str) -> None:
     """On an idle service it would be wrong to say that it is busy."""
-    answer = Client(create_app(Settings(), fakes.models())).post(
-        "/add", json=EXPRESSION, headers={"X-Timeout-Ms": given}
-    )
+    answer = client_of_fakes().post("/add", json=EXPRESSION, headers={"X-Timeout-Ms": given})
     assert answer.status_code == 400
     assert answer.json()["detail"] == (
         f"The header X-Timeout-Ms is {given}; send a whole number of milliseconds, at least 1."

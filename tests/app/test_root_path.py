@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import fakes
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from starlette.types import Receive, Scope, Send
 
 from app.http.middleware import take_off
@@ -25,12 +25,12 @@ KEY = {"X-API-Key": "open sesame"}
 def locked(tmp_path: Path) -> Client:
     file = tmp_path / "keys"
     file.write_text(f"ci:{hashlib.sha256(b'open sesame').hexdigest()}\n")
-    return Client(create_app(Settings(root_path=PREFIX, api_keys_file=file), fakes.models()))
+    return client_of_fakes(root_path=PREFIX, api_keys_file=file)
 
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(root_path=PREFIX), fakes.models()))
+    return client_of_fakes(root_path=PREFIX)
 
 
 BOTH = pytest.mark.parametrize("prefix", ["", PREFIX], ids=["taken off", "left on"])
@@ -55,7 +55,7 @@ def test_errors_are_those_of_the_route(client: Client, prefix: str) -> None:
 
 @BOTH
 def test_requests_are_counted_by_the_route_as_it_is_declared(prefix: str) -> None:
-    client = Client(create_app(Settings(root_path=PREFIX), fakes.models()))
+    client = client_of_fakes(root_path=PREFIX)
     client.post(f"{prefix}/add", json={"expression": "10+6"})
     client.get(f"{prefix}/models")
     shown = client.get("/metrics").text
@@ -85,7 +85,7 @@ def test_page_at_the_address_leads_on(client: Client, path: str) -> None:
 
 def test_document_names_the_prefix(client: Client) -> None:
     assert client.get("/openapi.json").json()["servers"] == [{"url": PREFIX}]
-    assert "servers" not in Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()
+    assert "servers" not in client_of_fakes().get("/openapi.json").json()
 
 
 @BOTH
@@ -128,7 +128,7 @@ def test_prefix_that_is_a_route_is_refused(declared: str) -> None:
 
 @pytest.mark.parametrize("given", ["/a/b", "/a/b/", "/v2x", "/healthy"])
 def test_other_prefixes_are_taken(given: str) -> None:
-    client = Client(create_app(Settings(root_path=given), fakes.models()))
+    client = client_of_fakes(root_path=given)
     for prefix in ("", given.rstrip("/")):
         assert client.get(f"{prefix}/health/live").json() == {"status": "live"}
         assert client.get(f"{prefix}/v2/health/live").json() == {"live": True}

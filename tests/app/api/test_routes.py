@@ -11,7 +11,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 
 from app.main import create_app
 from app.settings import Settings
@@ -22,7 +22,7 @@ REVERSAL_MODEL = {"name": "reversal", "version": "1"}
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 def errors_of(answer: httpx.Response) -> list[dict[str, Any]]:

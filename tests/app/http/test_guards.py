@@ -12,7 +12,7 @@ from pathlib import Path
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from fastapi import FastAPI
 from service import Service, running
 from starlette.types import ASGIApp
@@ -39,7 +39,7 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def locked(key_file: Path) -> Client:
-    return Client(create_app(Settings(api_keys_file=key_file), fakes.models()))
+    return client_of_fakes(api_keys_file=key_file)
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_guards_stand_before_the_lane_outermost_first(key_file: Path, path: str)
     assert (no_key.status_code, cors(no_key) == set()) == (401, False)
     assert client.request("OPTIONS", path, headers=asked | PREFLIGHT).status_code == 200
     assert client.post(path, json={}, headers=asked | bearer(KEY)).status_code in (400, 422)
-    assert Client(create_app(Settings(), fakes.models())).post(path, json={}).status_code in (400, 422)
+    assert client_of_fakes().post(path, json={}).status_code in (400, 422)
 
 
 # Keys
@@ -236,7 +236,7 @@ def test_service_without_its_key_file_does_not_start(tmp_path: Path) -> None:
 def test_hash_of_nothing_lets_nobody_in_without_a_key(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(keys.line("nobody", ""))
-    client = Client(create_app(Settings(api_keys_file=path), fakes.models()))
+    client = client_of_fakes(api_keys_file=path)
     for headers in ({}, {"X-API-Key": ""}, {"Authorization": "Bearer "}):
         refused(client.post("/add", json=ADD, headers=headers), 401)
 
@@ -262,7 +262,7 @@ def test_document_says_that_keys_are_asked_for(locked: Client) -> None:
 
 
 def test_document_says_nothing_of_keys_that_are_not_asked_for() -> None:
-    document = Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()
+    document = client_of_fakes().get("/openapi.json").json()
     assert "securitySchemes" not in document["components"]
     assert '"401"' not in json.dumps(document)
 
@@ -275,7 +275,7 @@ HOSTS = ["sums.example", "*.sums.example", "[::1]", "127.0.0.1"]
 
 @pytest.fixture(scope="module")
 def hosted() -> Client:
-    return Client(create_app(Settings(allowed_hosts=HOSTS), fakes.models()))
+    return client_of_fakes(allowed_hosts=HOSTS)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_health_is_asked_by_address(hosted: Client) -> None:
 
 
 def test_without_the_setting_any_host_is_answered() -> None:
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     assert client.post("/add", json=ADD, headers={"host": "evil.example"}).status_code == 200
 
 
@@ -406,7 +406,7 @@ PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-he
 
 @pytest.fixture
 def shared(key_file: Path) -> Client:
-    return Client(create_app(Settings(cors_origins=[ORIGIN], api_keys_file=key_file), fakes.models()))
+    return client_of_fakes(cors_origins=[ORIGIN], api_keys_file=key_file)
 
 
 def cors(answer: httpx.Response) -> set[str]:
@@ -415,7 +415,7 @@ def cors(answer: httpx.Response) -> set[str]:
 
 @pytest.mark.parametrize("origin", [ORIGIN, "null", "http://127.0.0.1:8000"])
 def test_by_default_no_page_may_ask(origin: str) -> None:
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     for answer in (
         client.request("OPTIONS", "/add", headers={"origin": origin, **PREFLIGHT}),
         client.post("/add", json=ADD, headers={"origin": origin}),
@@ -455,7 +455,7 @@ def test_page_of_another_origin_may_not(shared: Client, origin: str) -> None:
 
 
 def test_all_origins_can_be_allowed() -> None:
-    client = Client(create_app(Settings(cors_origins=["*"]), fakes.models()))
+    client = client_of_fakes(cors_origins=["*"])
     answer = client.post("/add", json=ADD, headers={"origin": "https://any.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
 
@@ -465,13 +465,13 @@ def test_all_origins_can_be_allowed() -> None:
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/docs/assets/favicon.png"])
 def test_docs_can_be_closed(path: str) -> None:
-    assert Client(create_app(Settings(), fakes.models())).get(path).status_code == 200
-    detail = refused(Client(create_app(Settings(docs=False), fakes.models())).get(path), 404)
+    assert client_of_fakes().get(path).status_code == 200
+    detail = refused(client_of_fakes(docs=False).get(path), 404)
     assert "/docs lists" not in detail
 
 
 def test_metrics_can_be_closed() -> None:
-    assert Client(create_app(Settings(), fakes.models())).get("/metrics").status_code == 200
+    assert client_of_fakes().get("/metrics").status_code == 200
     app = create_app(Settings(metrics=False), fakes.models())
     assert "/metrics" not in paths(app)
     refused(Client(app).get("/metrics"), 404)
@@ -480,7 +480,7 @@ def test_metrics_can_be_closed() -> None:
 @pytest.mark.parametrize("cors", [[], ["*"]])
 @pytest.mark.parametrize("action", ["load", "unload"])
 def test_foreign_pages_change_nothing(cors: list[str], action: str) -> None:
-    client = Client(create_app(Settings(cors_origins=cors, model_control=True), fakes.models()))
+    client = client_of_fakes(cors_origins=cors, model_control=True)
     path = f"/v2/repository/models/addition/{action}"
     for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://localhost:81"):
         answer = client.post(path, headers={"origin": origin, "host": "localhost"})
@@ -495,12 +495,12 @@ def test_foreign_pages_change_nothing(cors: list[str], action: str) -> None:
 )
 def test_page_whose_own_name_is_made_to_point_here_changes_nothing(host: str) -> None:
     """Its two headers agree, so the name must be an address, or one that is checked."""
-    client = Client(create_app(Settings(model_control=True), fakes.models()))
+    client = client_of_fakes(model_control=True)
     path = "/v2/repository/models/addition/load"
     answer = client.post(path, headers={"origin": f"http://{host}", "host": host})
     assert answer.status_code == 403
     assert "APP_ALLOWED_HOSTS" in answer.json()["error"]
     for safe in ("127.0.0.1:8000", "10.0.0.7", "[::1]:80", "a.localhost"):
         assert client.post(path, headers={"origin": f"http://{safe}", "host": safe}).status_code != 403
-    checked = Client(create_app(Settings(allowed_hosts=["sums.example"], model_control=True), fakes.models()))
+    checked = client_of_fakes(allowed_hosts=["sums.example"], model_control=True)
     assert checked.post(path, headers={"origin": "http://sums.example", "host": "sums.example"}).status_code != 403

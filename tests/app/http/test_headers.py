@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 
 from app.http import headers
 from app.main import create_app
@@ -21,7 +21,7 @@ PAGE = dict(headers.PAGE)
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 @pytest.mark.parametrize("path", ["/add", "/models/addition/predict", "/v2/models/addition/infer"])

@@ -9,7 +9,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -46,7 +46,7 @@ ASKED: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
@@ -165,7 +165,7 @@ def told(answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("prefix", "root_path"), [("", ""), ("", "/svc"), ("/svc", "/svc")])
 @pytest.mark.parametrize("path", ASKED)
 def test_answers_have_the_same_headers_whichever_way_they_are_asked_for(path: str, prefix: str, root_path: str) -> None:
-    client = Client(create_app(Settings(root_path=root_path), fakes.models()))
+    client = client_of_fakes(root_path=root_path)
     expected = sorted((name.decode("ascii"), value.decode("ascii")) for name, value in ANSWER)
     answer = client.post(prefix + path, json=ASKED[path])
     assert answer.status_code == 200

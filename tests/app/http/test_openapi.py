@@ -11,7 +11,7 @@ import fakes
 import httpx
 import jsonschema
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 
 from app.http.problem_details import TITLES
 from app.main import create_app
@@ -32,7 +32,7 @@ GETS = ("/models", "/models/{name}", "/health/live", "/health/ready", "/metrics"
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 @pytest.fixture(scope="module")
@@ -267,5 +267,5 @@ def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
             return [answer.json() for answer in await asking], heads
 
     documents, heads = asyncio.run(play())
-    assert documents == [Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()] * 3
+    assert documents == [client_of_fakes().get("/openapi.json").json()] * 3
     assert set(heads) == {200}

@@ -12,7 +12,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 
 from app.main import create_app
 from app.serving.models import Model
@@ -25,7 +25,7 @@ SHAPE = 'an object such as {"expression": "10+6"}'
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import fakes
 import httpx
 import numpy as np
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 
 from app.inference_protocol.tensors import unpack
 from app.main import create_app
@@ -236,7 +236,7 @@ def test_wrong_request_is_refused(
     ],
 )
 def test_field_that_is_given_twice_is_refused(path: str, body: bytes) -> None:
-    client = Client(create_app(Settings(model_control=True), fakes.models()))
+    client = client_of_fakes(model_control=True)
     assert error(client.post(path, content=body), 400).endswith("is given twice")
 
 
@@ -490,7 +490,7 @@ PATHS = {
 
 @pytest.fixture(scope="module")
 def paths() -> dict[str, Any]:
-    document = Client(create_app(Settings(), fakes.models())).get("/openapi.json").json()
+    document = client_of_fakes().get("/openapi.json").json()
     return {path: described for path, described in document["paths"].items() if path.startswith("/v2")}
 
 
@@ -530,7 +530,7 @@ def test_example_answer_is_what_the_example_request_gets(paths: dict[str, Any], 
     operation = paths[path]["post"]
     asked = operation["requestBody"]["content"]["application/json"]["examples"][model]["value"]
     answered = operation["responses"]["200"]["content"]["application/json"]["examples"][model]["value"]
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     assert client.post(path.format(name=model, number=1), json=asked).json() == answered
 
 

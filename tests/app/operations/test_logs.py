@@ -17,7 +17,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from service import running
 
 from app import keys
@@ -171,7 +171,7 @@ def test_path_is_made_printable(path: str) -> None:
 
 def test_console_shows_the_request_as_a_line() -> None:
     with logging_as(Settings(access_log=True)) as lines:
-        Client(create_app(Settings(access_log=True), fakes.models())).get("/models", headers={"X-Request-ID": "mine"})
+        client_of_fakes(access_log=True).get("/models", headers={"X-Request-ID": "mine"})
     moment, rest = lines()[-1].split(" ", 1)
     assert datetime.fromisoformat(moment).utcoffset() == timedelta(0)
     assert re.fullmatch(r'INFO:     127\.0\.0\.1 "GET /models" 200 in \d+\.\d ms, request mine, key none', rest)
@@ -192,7 +192,7 @@ def test_failure_is_logged_with_its_id() -> None:
 
 
 def test_without_the_setting_no_request_is_logged() -> None:
-    client = Client(create_app(Settings(), fakes.models()))
+    client = client_of_fakes()
     with logging_as(Settings()) as lines:
         assert client.get("/models").status_code == 200
     assert lines() == []

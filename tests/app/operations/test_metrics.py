@@ -14,7 +14,7 @@ import fakes
 import httpx
 import numpy as np
 import pytest
-from client import Client
+from client import Client, client_of_fakes
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
@@ -55,7 +55,7 @@ def scrape(client: Client) -> Shown:
 
 @pytest.fixture
 def client() -> Client:
-    return Client(create_app(Settings(), fakes.models()))
+    return client_of_fakes()
 
 
 def test_requests_are_counted_by_route_and_status(client: Client) -> None:

@@ -11,7 +11,7 @@ import service
 from hostile_bundles import copied
 
 OPERATE = (service.ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
-LOGGED = "let go of addition version 2, which was removed; version 1 answers"
+LOGGED = "addition version 2 was removed and is no longer served; version 1 answers"
 
 
 def hide(version: Path) -> None:

@@ -50,7 +50,7 @@ FOREIGN_PAGE = (
     "A web page of another origin may not change what is served. Ask without a browser, or name this service's host in "
     f"{variable('allowed_hosts')}."
 )
-WRONG_HOST = ProblemError(400, "The header Host is missing, or names no host that this service answers for.")
+WRONG_HOST = ProblemError(400, "The header Host is missing, or names a host that this service does not answer for.")
 NOT_LOOPBACK = ProblemError(
     400,
     "This service listens on a loopback address. It answers requests for localhost, 127.0.0.1 or [::1] only, unless "

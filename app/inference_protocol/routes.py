@@ -208,7 +208,7 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
         """Load all versions of a model anew. If one is refused, what was served is served on."""
         asked = await message(request, LoadRequest)
         if asked.parameters:
-            raise ProblemError(400, "There are no parameters here: a model is loaded as its bundle has it.")
+            raise ProblemError(400, "This service takes no parameters: a model is loaded as its bundle says.")
         try:
             await repository.load(name)
         except BundleError as error:

@@ -212,7 +212,7 @@ def unpack(datatype: str, data: bytes, most: float = inf) -> list[Any]:
         return _unpack_texts(data, most)
     size = NUMBERS[datatype].itemsize
     if len(data) % size:
-        refuse(f"{len(data)} bytes are no whole number of {datatype} elements, {size} bytes each")
+        refuse(f"{len(data)} bytes are not a whole number of {datatype} elements, {size} bytes each")
     elements: list[Any] = np.frombuffer(data, NUMBERS[datatype]).tolist()
     return elements
 

@@ -26,7 +26,7 @@ from app.http.problem_details import ProblemError
 from app.operations.request_framing import BODY, END, REST_BYTES, START, Flow, RequestReader
 from app.serving.counters import Log
 
-SLOW = ProblemError(408, "The request did not come whole in the time that this service waits for it.")
+SLOW = ProblemError(408, "The request did not arrive in time.")
 
 
 class HttpProtocol(RequestReader):

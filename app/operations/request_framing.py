@@ -47,8 +47,8 @@ OTHER_PROTOCOL = re.compile(rb" (?:RTSP|ICE)/[0-9.]*\r?\n")
 
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)?(.*)", re.IGNORECASE)
 
-NOT_HTTP = ProblemError(400, "What came is not HTTP/1.1 as RFC 9112 has it.")
-UNKNOWN_VERSION = ProblemError(400, "The request line names no version that this service knows; send HTTP/1.1.")
+NOT_HTTP = ProblemError(400, "The request is not valid HTTP/1.1 (RFC 9112).")
+UNKNOWN_VERSION = ProblemError(400, "The HTTP version of the request is unknown; send HTTP/1.1.")
 OTHER_TARGET = ProblemError(
     400, "The request's target and its header Host name different hosts; send the same in both."
 )

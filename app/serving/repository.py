@@ -140,7 +140,9 @@ class Repository(Mapping[str, ServedModel]):
             self._findings.note_failure(version, failure)
         for name, canary in self._canaries.items():
             if canary.version not in self._served.get(name, ServedModel(name)).predictors:
-                logger.warning("a setting makes version %d of %s a canary, but it is not served", canary.version, name)
+                logger.warning(
+                    "a setting names version %d of %s as a canary, but it is not served", canary.version, name
+                )
 
     async def refresh(self) -> None:
         """Look at the directory, load what is new or has changed, and let go of what was removed."""
@@ -327,7 +329,10 @@ class Repository(Mapping[str, ServedModel]):
                 removed = ", ".join(str(number) for number in sorted(served.predictors.keys() - kept))
                 self._hold(served, kept)
                 logger.info(
-                    "let go of %s version %s, which was removed; version %s answers", name, removed, served.default
+                    "%s version %s was removed and is no longer served; version %s answers",
+                    name,
+                    removed,
+                    served.default,
                 )
 
     async def index(self) -> list[Entry]:

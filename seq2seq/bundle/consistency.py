@@ -41,7 +41,7 @@ def _network(problem: Problem, data: ManifestFile) -> NetworkSpec:
     """The network, which must be that of the recipe in the record of the training."""
     spec = NetworkSpec(**dict(data.network))
     if spec.family == "autoregressive" and spec.encoder_units != spec.decoder_units:
-        raise ValueError("decoder_units must be the encoder_units where a decoder takes over their states")
+        raise ValueError("decoder_units must equal encoder_units, because the decoder starts with the encoder's states")
     if spec.parameters != count_parameters(problem, spec.family, spec.encoder_units, spec.decoder_units):
         raise ValueError(f"parameters are {spec.parameters!r:.60}, which layers of those units do not have")
     recipe = data.training.get("recipe")
@@ -94,7 +94,7 @@ def _golden(problem: Problem, data: Example) -> Golden:
     _check_request(problem, "golden example", request)
     text = problem.target_vocabulary.is_text
     if type(decoded) is not (str if text else list) or not (text or all(type(item) is int for item in decoded)):
-        raise ValueError(f"golden example {request!r:.60} gives {decoded!r:.60}, which no network would write")
+        raise ValueError(f"golden example {request!r:.60} gives {decoded!r:.60}, which no network can write")
     return Golden(request, decoded, data.confidence)
 
 
@@ -102,7 +102,7 @@ def _check_request(problem: Problem, what: str, value: Any) -> None:
     try:
         problem.parse(value)
     except RuleBroken as error:
-        raise ValueError(f"{what} {value!r:.60} is no request: {error}") from error
+        raise ValueError(f"{what} {value!r:.60} is not a valid request: {error}") from error
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -92,7 +92,7 @@ def _check_form(data: Any, content: bytes) -> None:
     if type(data.get("format")) is not int or data["format"] != FORMAT:
         raise ValueError(f"format is {data.get('format')!r:.60}; this release reads format {FORMAT}")
     if content != with_seal(content.rpartition(SEAL.encode())[0]):
-        raise ValueError("was altered; its last line is not the seal of what it says")
+        raise ValueError("was altered; the seal in its last line does not fit the rest")
     if _nests_deeper(data, DEEPEST):
         raise ValueError(f"nests deeper than {DEEPEST} levels")
 
@@ -126,7 +126,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text:.60} is no number that JSON has")
+        raise ValueError(f"{text:.60} is not a number in JSON")
     return value
 
 

@@ -194,7 +194,7 @@ def test_a_manifest_is_sealed_to_the_byte(sealed: Path) -> None:
         json.dumps(json.loads(content)).encode(),
     ):
         path.write_bytes(altered)
-        assert refusal(sealed) == f"{path}: was altered; its last line is not the seal of what it says"
+        assert refusal(sealed) == f"{path}: was altered; the seal in its last line does not fit the rest"
     path.write_bytes(content)
     bundle.read(sealed)
 
@@ -240,7 +240,7 @@ BAD_EVALUATIONS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"graph": "0" * 64}, "evaluation contradicts itself"),
     ({"sentence": "All requests are right."}, "evaluation contradicts itself"),
     ({"runtime": "another"}, "evaluation contradicts itself"),
-    ({"weakest": "0-0"}, "evaluation's weakest request '0-0' is no request"),
+    ({"weakest": "0-0"}, "evaluation's weakest request '0-0' is not a valid request"),
     ({"batch_sizes": []}, r"batch_sizes is \[\]; it must not be empty"),
     ({"batch_sizes": [True]}, "evaluation.batch_sizes.0 is True; it must be a valid integer"),
     ({"wrong": False}, "evaluation.wrong is False; it must be a valid integer"),
@@ -297,7 +297,7 @@ def nested(levels: int) -> list[Any]:
         ),
         (lambda data: data["network"].update(parameters=7_085), "parameters are 7085, which layers of those units"),
         (lambda data: data["network"].update(decoder_units=[8, 16]), "parameters are 7084"),
-        (lambda data: data["network"].update(family="autoregressive"), "decoder_units must be the encoder_units"),
+        (lambda data: data["network"].update(family="autoregressive"), "decoder_units must equal encoder_units"),
         (lambda data: data["network"].update(layers=1), "network has 'layers'"),
         (lambda data: data["training"].pop("recipe"), "training.recipe must be an object"),
         (
@@ -336,9 +336,9 @@ def nested(levels: int) -> list[Any]:
         (lambda data: data["files"]["encoder.onnx"].update(size="1"), "size is '1'; it must be a valid integer"),
         (lambda data: data["golden"].append({"request": "1"}), "golden.1.decoded is missing"),
         (lambda data: data["golden"].clear(), r"golden is \[\]; it must not be empty"),
-        (lambda data: data["golden"][0].update(request="1-1"), "is no request"),
-        (lambda data: data["golden"][0].update(request=["10+6"]), "is no request"),
-        (lambda data: data["golden"][0].update(decoded=16), "gives 16, which no network would write"),
+        (lambda data: data["golden"][0].update(request="1-1"), "is not a valid request"),
+        (lambda data: data["golden"][0].update(request=["10+6"]), "is not a valid request"),
+        (lambda data: data["golden"][0].update(decoded=16), "gives 16, which no network can write"),
         (
             lambda data: data["golden"][0].update(confidence=1),
             "golden.0.confidence is 1; it must be a number with a fraction",
@@ -381,9 +381,9 @@ def test_a_manifest_that_is_no_json_is_refused(sealed: Path, content: str) -> No
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"samples": 10', '"samples": NaN', "NaN is no number that JSON has"),
-        ('"samples": 10', '"samples": -Infinity', "-Infinity is no number"),
-        ('"samples": 10', '"samples": 1e999', "1e999 is no number"),
+        ('"samples": 10', '"samples": NaN', "NaN is not a number in JSON"),
+        ('"samples": 10', '"samples": -Infinity', "-Infinity is not a number"),
+        ('"samples": 10', '"samples": 1e999', "1e999 is not a number"),
         ('"samples": 10', '"samples": 1' + "0" * 5_000, "Exceeds the limit"),
         ('"samples": 10', '"samples": 10, "samples": 11', "'samples' stands twice in one object"),
         ('"samples": 10', '"samples": "\\ud800"', "surrogates not allowed"),

@@ -254,7 +254,7 @@ def test_wrong_lists_are_refused(change: dict[str, Any], message: str) -> None:
     [
         (8, b"", 'the input "sequence": binary_data_size is 8, but 0 bytes follow the JSON'),
         (8, b"12345678x", 'the input "sequence": binary_data_size is 8, but 9 bytes follow the JSON'),
-        (9, b"123456789", 'the input "sequence": 9 bytes are no whole number of INT64 elements, 8 bytes each'),
+        (9, b"123456789", 'the input "sequence": 9 bytes are not a whole number of INT64 elements, 8 bytes each'),
         (16, bytes(16), 'the input "sequence" holds 2 elements; its shape [1, 6] has 6'),
         (48, bytes(48), "sequence[0][0]: item 1 is 0; an item is from 1 to 50"),
         (None, b"x", 'the input "sequence": there is no data'),

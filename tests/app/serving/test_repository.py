@@ -89,7 +89,7 @@ def test_canary_that_is_not_there_gets_nothing(models_dir: Path) -> None:
 
 def test_canary_of_a_model_that_does_not_exist_is_told(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     started(models_dir, canaries={"division": Canary(version=2, share=1)})
-    assert "a setting makes version 2 of division a canary, but it is not served" in caplog.text
+    assert "a setting names version 2 of division as a canary, but it is not served" in caplog.text
 
 
 def refusal(models_dir: Path, **options: Any) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pydantic import Field, create_model
+from pydantic import Field, PlainValidator, create_model
 from pydantic_core import to_json
 
 from app.http import validation
 from app.http.lane import Answer, Call, Limits, Operation
 from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import JSON, MOST_FAULTS, documented
-from app.http.schemas import MOST_ITEMS, Fault, RequestBody, accepted_by
+from app.http.schemas import MOST_ITEMS, Fault, RequestBody
 from app.serving.models import Model, ModelReference, Prediction
 from app.serving.predictor import Predictor
 from seq2seq.problem import RuleBroken
@@ -58,7 +58,7 @@ class Messages:
         self._names = [output.name for output in problem.outputs]
         self.reference = {"name": model.manifest.name, "version": model.manifest.version}
         examples = [self._input.value(source) for source, _ in model.examples]
-        accepted: Any = Annotated[Any, accepted_by(problem)]
+        accepted: Any = Annotated[Any, PlainValidator(problem.parse)]
         one = (accepted, Field(alias=self._input.name, examples=examples))
         self.request: Any = create_model("Request", __base__=RequestBody, value=one)
         items = Field(alias=self._input.plural, min_length=1, max_length=MOST_ITEMS, examples=[examples])

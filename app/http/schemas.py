@@ -1,6 +1,6 @@
 """What crosses HTTP: the base of every request, and every answer.
 
-A request's fields come from the problem that is served, by `accepted_by`; the routes put the two together.
+A request's fields come from the interface of the problem that is served.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.serving.models import Model
 from app.text import clipped
-from seq2seq.problem import Problem, RuleBroken
+from seq2seq.problem import RuleBroken
 
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
@@ -29,19 +27,6 @@ Version = Annotated[
     Query(description="The model's version; without it, the one that answers by default"),
     WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1"]}),
 ]
-
-
-class accepted_by:  # noqa: N801  reads as part of an annotation: Annotated[str, accepted_by(problem)]
-    """Validates a field by `parse`, whose symbols it becomes, and describes it by the input's schema."""
-
-    def __init__(self, problem: Problem):
-        self._problem = problem
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._problem.parse)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return self._problem.input.schema
 
 
 class RequestBody(BaseModel):

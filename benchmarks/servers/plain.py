@@ -11,9 +11,9 @@ from typing import Annotated
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainValidator
 
-from app.http.schemas import RequestBody, accepted_by
+from app.http.schemas import RequestBody
 from app.serving.models import ModelReference
 from benchmarks.servers import model
 from benchmarks.workload import Route, newest
@@ -30,7 +30,7 @@ REVERSAL = ModelReference(name="reversal", version="1")
 
 
 class AddRequest(RequestBody):
-    expression: Annotated[str, accepted_by(_problem("add"))]
+    expression: Annotated[str, PlainValidator(_problem("add").parse)]
 
 
 class AddResponse(BaseModel):
@@ -42,7 +42,7 @@ class AddResponse(BaseModel):
 
 
 class ReverseRequest(RequestBody):
-    sequence: Annotated[list[int], accepted_by(_problem("reverse"))]
+    sequence: Annotated[list[int], PlainValidator(_problem("reverse").parse)]
 
 
 class ReverseResponse(BaseModel):

@@ -10,19 +10,19 @@ import pytest
 from fakes import ADDITION, REVERSAL, SEQUENCE
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import PlainValidator, ValidationError
 
-from app.http.schemas import RequestBody, accepted_by
+from app.http.schemas import RequestBody
 from app.text import clipped
 from seq2seq.problem import Problem, RuleBroken
 
 
 class Expression(RequestBody):
-    value: Annotated[str, accepted_by(ADDITION)]
+    value: Annotated[str, PlainValidator(ADDITION.parse)]
 
 
 class Sequence(RequestBody):
-    value: Annotated[list[int], accepted_by(REVERSAL)]
+    value: Annotated[list[int], PlainValidator(REVERSAL.parse)]
 
 
 anything = st.recursive(
@@ -68,7 +68,7 @@ def test_a_sequence_is_accepted_as_the_problem_says(value: object) -> None:
 @given(expressions)
 @example("10+6")
 def test_described_pattern_agrees(value: str) -> None:
-    described = Expression.model_json_schema()["properties"]["value"]
+    described = ADDITION.input.schema
     matches = re.search(described["pattern"], value) is not None and len(value) <= described["maxLength"]
     assert matches == (parsed(ADDITION, value) is not None)
 
@@ -76,7 +76,7 @@ def test_described_pattern_agrees(value: str) -> None:
 @given(sequences)
 @example(SEQUENCE)
 def test_described_limits_agree(value: list[object]) -> None:
-    described = Sequence.model_json_schema()["properties"]["value"]
+    described = REVERSAL.input.schema
     low, high = described["items"]["minimum"], described["items"]["maximum"]
     matches = described["minItems"] <= len(value) <= described["maxItems"] and all(
         type(item) is int and low <= item <= high for item in value

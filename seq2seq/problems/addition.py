@@ -212,7 +212,8 @@ class Addition(Oracle):
     @cached_property
     def input(self) -> Field:
         schema = {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern(False)}$"}
-        return Field("expression", "expressions", schema, "What was asked, without blanks", str)
+        terms = f"{self._count_of_terms} from {self.smallest} to {self.largest}"
+        return Field("expression", "expressions", schema, f"{terms}, joined by +; in answers without blanks", str)
 
     @cached_property
     def outputs(self) -> tuple[Field, ...]:

@@ -163,7 +163,7 @@ class Reversal(Oracle):
 
     @cached_property
     def input(self) -> Field:
-        return Field("sequence", "sequences", self._lists(self.shortest, self.longest), "What was asked", list)
+        return Field("sequence", "sequences", self._lists(self.shortest, self.longest), "The list to reverse", list)
 
     @cached_property
     def outputs(self) -> tuple[Field, ...]:

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+from drafts import SHIPPED, change, draft_of, weights
 from onnx import TensorProto, helper, numpy_helper
 
 from seq2seq import bundle
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.runtimes import onnx as onnx_runtime
 
-MODELS = Path(__file__).parents[2] / "models"
 
-
-@pytest.fixture(params=["addition", "reversal"])
+@pytest.fixture(params=SHIPPED)
 def draft(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
-    """A copy of what ships, without a seal, so that its graphs can be changed."""
-    version = {"addition": "1", "reversal": "2"}[request.param]
-    directory = tmp_path / request.param / version
-    shutil.copytree(MODELS / request.param / version, directory)
-    return Bundle(directory, replace(bundle.read_manifest(directory), files={}))
-
-
-def change(draft: Bundle, name: str, edit: Callable[[Any], object]) -> None:
-    path = draft.path / name
-    model = onnx.load(path)
-    edit(model.graph)
-    path.write_bytes(model.SerializeToString())
-
-
-def weights(graph: Any) -> Any:
-    """The largest of a graph's tensors of weights."""
-    return max(graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    return draft_of(request.param, tmp_path)
 
 
 def scale(graph: Any, by: float) -> None:

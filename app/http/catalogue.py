@@ -11,6 +11,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.http.problem_details import ProblemError, response
 from app.http.validation import Invalid
@@ -62,11 +63,17 @@ def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
     return {**dict.fromkeys(CATALOGUE, _on_exception), HTTPException: _on_http}
 
 
-async def _on_exception(request: Request, error: Exception) -> Response:
+def answer(scope: Scope, error: Exception) -> Response | None:
+    """The answer to a request that ends with an exception; None for a failure of the service."""
     problem = problem_of(error)
-    if problem is None:
+    return None if problem is None else response(scope, problem)
+
+
+async def _on_exception(request: Request, error: Exception) -> Response:
+    found = answer(request.scope, error)
+    if found is None:
         raise error
-    return response(request.scope, problem)
+    return found
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:

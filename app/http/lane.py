@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http import catalogue, problem_details
+from app.http import catalogue
 from app.http.bodies import Bodies, Headers, headers_of
 from app.http.headers import ANSWER
 from app.http.middleware import HEADER, STATUS, WHOLE, route_found
@@ -125,13 +125,16 @@ class Lane:
             return
         operation, places = found
         scope["route"] = operation
+        refusal = None
         try:
             answer = await self._answer(operation, places, scope, receive)
         except Exception as error:
-            problem = catalogue.problem_of(error)
-            if problem is None:
+            # No name but this holds the error: its frames hold the body, and would make a cycle with this one.
+            refusal = catalogue.answer(scope, error)
+            if refusal is None:
                 raise
-            await problem_details.response(scope, problem)(scope, receive, send)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
         if not self._is_watched and _send_whole(scope, answer):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,31 @@ def test_time_is_a_number(given: bytes) -> None:
         seconds_granted({b"x-timeout-ms": given}, 10.0)
     assert caught.value.status == 400
     assert "X-Timeout-Ms" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "media_type", "status"),
+    [
+        ("/add", b"{}", "application/json", 422),
+        ("/add", b'{"expression": "1+"}', "application/json", 422),
+        ("/add", b"{}", "text/plain", 415),
+        ("/add", b" " * 2**17, "application/json", 413),
+        ("/models/none/predict", b"{}", "application/json", 404),
+        ("/v2/models/addition/infer", b"{}", "application/json", 400),
+    ],
+)
+def test_refusal_frees_its_request_at_once(path: str, body: bytes, media_type: str, status: int) -> None:
+    """An error that is kept by one of its own frames would keep the body until the collector comes."""
+    client = client_of_fakes()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        assert client.post(path, content=body, headers={"content-type": media_type}).status_code == status
+        gc.collect()
+        kept = [each for each in gc.garbage if isinstance(each, tuple(catalogue.CATALOGUE))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert kept == []

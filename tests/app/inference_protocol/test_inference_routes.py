@@ -417,7 +417,7 @@ def test_unknown_model_is_neither_loaded_nor_unloaded(keeper: Client, name: str)
         ("index", b"{", "the body is not valid JSON"),
         ("index", b"[]", "the body is a list; send an object"),
         ("index", b'{"ready": "yes"}', '/ready: "ready" is text; it must be a boolean'),
-        ("models/addition/load", b'{"parameters": {"config": "{}"}}', "There are no parameters here"),
+        ("models/addition/load", b'{"parameters": {"config": "{}"}}', "This service takes no parameters"),
         ("models/addition/load", b'{"parameters": 1}', '/parameters: "parameters" is a number; it must be an object'),
         ("models/addition/unload", b"unload", "the body is not valid JSON"),
     ],

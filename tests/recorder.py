@@ -24,10 +24,10 @@ class Recorder(asyncio.Transport):
         return "close" in self.done
 
     def pause_reading(self) -> None:
-        """What has come is more than may wait."""
+        """Too much has come already."""
 
     def resume_reading(self) -> None:
-        """Less waits now."""
+        """There is room again."""
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

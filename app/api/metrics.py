@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from app.http.problem_details import documented, out_of_files
+from app.http.problem_details import documented
 from app.operations import metrics
 from app.operations.shared_metrics import SharedMetrics
 
@@ -20,9 +20,6 @@ def router(workers: SharedMetrics) -> APIRouter:
     )
     async def show() -> Response:
         """Show counts, times and sizes in Prometheus' text format."""
-        try:
-            return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
-        except OSError as error:  # what writes the format is loaded when it is first needed
-            raise out_of_files(error) from None
+        return Response(metrics.text(workers.families()), media_type=metrics.CONTENT_TYPE)
 
     return router

@@ -154,14 +154,12 @@ def is_inference_protocol(path: str) -> bool:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these errors, for a route that can give them."""
-    return {
-        status: {
-            "description": MEANINGS[status],
-            "content": problem_content(status),
-            **carried(status),
-        }
-        for status in statuses
-    }
+    return {status: described(MEANINGS[status], status, problem_content(status)) for status in statuses}
+
+
+def described(meaning: str, status: int, content: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI description of one error, with its headers."""
+    return {"description": meaning, "content": content, **({"headers": HEADERS[status]} if status in HEADERS else {})}
 
 
 def problem_content(status: int) -> dict[str, Any]:
@@ -182,8 +180,3 @@ def _example(status: int) -> dict[str, Any]:
         fault = Fault(pointer="", detail="the body is empty; send an object", rule="json")
         problem = problem.model_copy(update={"errors": [fault]})
     return problem.model_dump()
-
-
-def carried(status: int) -> dict[str, Any]:
-    """The headers of an error, as the OpenAPI document has them."""
-    return {"headers": HEADERS[status]} if status in HEADERS else {}

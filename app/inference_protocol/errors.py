@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.http.problem_details import MEANINGS, carried, protocol_content
+from app.http.problem_details import MEANINGS, described, protocol_content
 
 TAG = "open inference protocol"
 PROTOCOL_MEANINGS = MEANINGS | {
@@ -16,11 +16,4 @@ PROTOCOL_MEANINGS = MEANINGS | {
 
 def protocol_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these errors, for a route of the protocol."""
-    return {
-        status: {
-            "description": PROTOCOL_MEANINGS[status],
-            "content": protocol_content(status),
-            **carried(status),
-        }
-        for status in statuses
-    }
+    return {status: described(PROTOCOL_MEANINGS[status], status, protocol_content(status)) for status in statuses}

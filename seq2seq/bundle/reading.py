@@ -52,7 +52,7 @@ def read(directory: Path) -> Bundle:
 
 
 def check_files(directory: Path, manifest: Manifest) -> Bundle:
-    """Check every file that a manifest lists. Raises `BundleError` likewise."""
+    """Check every file that a manifest lists. Raises `BundleError` that names the file at fault."""
     for folder in sorted({folder for name in manifest.files for folder in PurePosixPath(name).parents}):
         if folder.parts and (directory / folder).is_symlink():
             raise BundleError(directory / folder, "is a link; a bundle holds plain files and folders")

@@ -1,0 +1,389 @@
+"""Reads a file of pairs: what it holds, what is wrong with it and in which line, and how it is split.
+
+Knows nothing of Keras. Four formats are read: TSV, CSV, JSON Lines, and the lexicons of the speech tools, which have a
+word and its phonemes in a line. A source may come in several lines; each of its targets counts as right.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+from seq2seq.acceptor import Acceptor
+from seq2seq.problems.pairs import END_ID, MOST_SYMBOLS, MOST_TOKENS, Normalization, Pairs, Tokens, tokens_of
+
+Format = Literal["tsv", "csv", "jsonl", "lexicon"]
+SUFFIXES: dict[str, Format] = {
+    ".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".dict": "lexicon", ".lex": "lexicon",
+}  # fmt: skip
+HEADER = ("source", "target")
+"""A first line that says this is no pair."""
+
+ALTERNATIVE = re.compile(r"\(\d+\)$")
+"""How a lexicon marks another pronunciation of a word: `read(2)`."""
+
+LOOKED_AT = 1_000
+"""From how many pairs the kind of tokens is guessed."""
+FEW_WORDS = 3.0
+"""A side whose texts have fewer words, in the mean, is read as characters."""
+LONGEST_LINE = 1_000_000
+
+TEST, VALIDATION = 26, 39
+"""The first byte of a source's SHA-256 decides: below the one it tests, below the other it validates (of 256)."""
+HELD_OUT, HELD_OUT_VALIDATION = 128, 141
+"""The same where the file is the whole domain: half is never trained on, and the rest has its own validation."""
+
+Split = Literal["train", "validation", "test"]
+Text = tuple[str, ...]
+
+
+class PairsError(Exception):
+    """A file of pairs that cannot be used. The message says which line, what is wrong, and what would be right."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read.
+
+    format   None to tell by its name, or by its first line
+    columns  the source's and the target's, by name or number, counted from 1
+    tokens   of source and target; None to guess
+    longest  how many tokens a source or a target may have
+    swap     whether source and target change places
+    """
+
+    format: Format | None = None
+    columns: tuple[str, str] | None = None
+    source_tokens: Tokens | None = None
+    target_tokens: Tokens | None = None
+    normalization: Normalization = "NFC"
+    fold_case: bool = False
+    longest: int = 100
+    swap: bool = False
+
+
+@dataclass
+class Table:
+    """The pairs of a file: for each source its targets, in the order of their first lines.
+
+    lines       how many lines held a pair
+    duplicates  how many of these were there before
+    sha256      of the pairs, normalised and sorted, whatever the format
+    """
+
+    name: str
+    source_tokens: Tokens
+    target_tokens: Tokens
+    targets: dict[Text, list[Text]] = field(default_factory=dict)
+    lines: int = 0
+    duplicates: int = 0
+
+    @property
+    def pairs(self) -> int:
+        return sum(map(len, self.targets.values()))
+
+    @property
+    def contradictions(self) -> int:
+        """How many sources have several targets."""
+        return sum(len(targets) > 1 for targets in self.targets.values())
+
+    @property
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for source, targets in sorted(self.targets.items()):
+            for target in sorted(targets):
+                digest.update(("\x1f".join(source) + "\t" + "\x1f".join(target) + "\n").encode())
+        return digest.hexdigest()
+
+
+def read(path: str, reading: Reading) -> Table:
+    """The pairs of a file; `-` is standard input. Raises `PairsError`."""
+    name = "standard input" if path == "-" else path
+    with _named(name), _opened(path) as file:
+        lines = _lines(file, name)
+        first = list(islice(lines, LOOKED_AT))
+        rows = _rows([*first], lines, reading, _format_of(path, first, reading), name)
+        texts = _swapped(rows, swap=reading.swap)
+        looked_at = list(islice(texts, LOOKED_AT))
+        table = Table(
+            name,
+            reading.source_tokens or _guessed(source for _, source, _ in looked_at),
+            reading.target_tokens or _guessed(target for _, _, target in looked_at),
+        )
+        for line, source, target in (each for part in (looked_at, texts) for each in part):
+            _add(table, reading, line, source, target)
+    if not table.targets:
+        raise PairsError(f"{name} holds no pair; a line holds a source and a target")
+    return table
+
+
+def _add(table: Table, reading: Reading, line: int, source: str, target: str) -> None:
+    pair = []
+    for side, text, unit, fold in (
+        ("source", source, table.source_tokens, reading.fold_case),
+        ("target", target, table.target_tokens, False),
+    ):
+        tokens = tokens_of(text, unit, reading.normalization, fold_case=fold)
+        if not tokens:
+            raise PairsError(f"{table.name}, line {line:,}: the {side} is empty")
+        if len(tokens) > reading.longest:
+            unit_name = "characters" if unit == "chars" else "words"
+            raise PairsError(
+                f"{table.name}, line {line:,}: the {side} has {len(tokens):,} {unit_name}, and {reading.longest} are"
+                f" allowed; drop the line, or allow more by --longest {len(tokens)}"
+            )
+        bad = next((each for each in text.strip() if unicodedata.category(each) in ("Cc", "Cs") and each != "\t"), None)
+        if bad is not None:
+            raise PairsError(f"{table.name}, line {line:,}: the {side} holds the control character {bad!r}")
+        pair.append(tuple(map(sys.intern, tokens)))
+    table.lines += 1
+    known = table.targets.setdefault(pair[0], [])
+    if pair[1] in known:
+        table.duplicates += 1
+    else:
+        known.append(pair[1])
+
+
+def problem_of(tables: Sequence[Table], reading: Reading, *, complete: bool) -> Pairs:
+    """The problem that these pairs are examples of: their tokens and lengths, and their sources if they are all.
+
+    Raises `PairsError`.
+    """
+    first = tables[0]
+    sources = [source for table in tables for source in table.targets]
+    targets = [target for table in tables for each in table.targets.values() for target in each]
+    symbols = [tuple(sorted({token for text in texts for token in text})) for texts in (sources, targets)]
+    for side, found in zip(("source", "target"), symbols, strict=True):
+        if len(found) > MOST_SYMBOLS:
+            raise PairsError(f"{first.name} has {len(found):,} different {side} tokens; at most {MOST_SYMBOLS:,} can be")
+    domain = None
+    if complete:
+        if first.contradictions:
+            source, found = next((source, each) for source, each in first.targets.items() if len(each) > 1)
+            raise PairsError(
+                f"{first.name}: a whole domain has one target a source, but {_shown(source, first.source_tokens)!r} has"
+                f" {len(found)}: {', '.join(repr(_shown(each, first.target_tokens)) for each in found):.200}"
+            )
+        ids = {symbol: place for place, symbol in enumerate(symbols[0], END_ID + 1)}
+        domain = Acceptor.of(sorted([ids[token] for token in source] for source in first.targets)).states
+    return Pairs(
+        first.source_tokens,
+        first.target_tokens,
+        symbols[0],
+        symbols[1],
+        max(map(len, sources)),
+        max(map(len, targets)),
+        reading.normalization,
+        reading.fold_case,
+        domain,
+    )
+
+
+def split(table: Table, *, complete: bool) -> dict[Split, dict[Text, list[Text]]]:
+    """The sources of each part, with their targets. No source is in two. Raises `PairsError` where a part is empty."""
+    parts: dict[Split, dict[Text, list[Text]]] = {"train": {}, "validation": {}, "test": {}}
+    for source, targets in table.targets.items():
+        parts[part_of(source, table.source_tokens, complete=complete)][source] = targets
+    for name, part in parts.items():
+        if not part:
+            raise PairsError(
+                f"{table.name} has {len(table.targets):,} different sources, of which none falls into the part for"
+                f" {'training' if name == 'train' else name}; more are needed, or a file for it"
+            )
+    return parts
+
+
+def part_of(source: Text, unit: Tokens, *, complete: bool) -> Split:
+    """The part that a source belongs to, by the SHA-256 of its text in UTF-8: the same in every run, on any machine."""
+    byte = hashlib.sha256(_shown(source, unit).encode()).digest()[0]
+    test, validation = (HELD_OUT, HELD_OUT_VALIDATION) if complete else (TEST, VALIDATION)
+    return "test" if byte < test else "validation" if byte < validation else "train"
+
+
+def described(table: Table, parts: dict[Split, dict[Text, list[Text]]]) -> str:
+    """What a file holds, in a few lines for a person."""
+    sources = list(table.targets)
+    targets = [target for each in table.targets.values() for target in each]
+    lines = [
+        f"{table.name}: {table.lines:,} lines, {table.pairs:,} different pairs of {len(sources):,} sources",
+        f"  {table.duplicates:,} lines repeat a pair, and are dropped",
+        f"  {table.contradictions:,} sources have several targets; each of them counts as right",
+    ]
+    for side, unit, texts in (("sources", table.source_tokens, sources), ("targets", table.target_tokens, targets)):
+        counts = Counter(token for text in texts for token in text)
+        shown = " ".join(f"{token!r} {_share(count, counts.total())}" for token, count in counts.most_common(8))
+        lines += [
+            f"  {side} are read as {unit}: {len(counts):,} different, most of them {shown}",
+            f"    lengths {_histogram(Counter(map(len, texts)))}",
+        ]
+    names = {"train": "to train on", "validation": "to validate", "test": "to test"}
+    shares = [f"{len(part):,} {names[name]}" for name, part in parts.items()]
+    lines.append(f"  split by the SHA-256 of the source: {', '.join(shares)}")
+    return "\n".join(lines)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.0%}" if 100 * count >= total else "<1%"
+
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def _histogram(counts: Counter[int]) -> str:
+    """How often each length comes, as a row of bars from the least to the largest; a bar may stand for several."""
+    low, high = min(counts), max(counts)
+    width = -(-(high - low + 1) // 40)
+    sums = [sum(counts[start + step] for step in range(width)) for start in range(low, high + 1, width)]
+    bars = "".join(BARS[-(-8 * each // max(sums))] for each in sums)
+    return f"{low} {bars} {high}"
+
+
+# Lines and columns
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    """Each line with its number, from 1. Raises `PairsError`."""
+    number = 0
+    while content := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(content) > LONGEST_LINE:
+            raise PairsError(f"{name}, line {number:,}: is longer than {LONGEST_LINE:,} bytes; is this a file of text?")
+        if b"\0" in content:
+            raise PairsError(f"{name}, line {number:,}: holds a zero byte, so this is no text file; save it as UTF-8")
+        try:
+            text = content.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise PairsError(
+                f"{name}, line {number:,}: byte {error.start + 1} is {content[error.start]:#04x}, which is not UTF-8;"
+                " save the file as UTF-8"
+            ) from error
+        yield number, text.rstrip("\r\n")
+
+
+def _rows(
+    first: list[tuple[int, str]], rest: Iterator[tuple[int, str]], reading: Reading, form: Format, name: str
+) -> Iterator[tuple[int, str, str]]:
+    """Line, source and target of each pair."""
+    lines = (each for part in (first, rest) for each in part)
+    if form == "jsonl":
+        return _json_rows(lines, reading.columns, name)
+    if form == "lexicon":
+        return _lexicon_rows(lines, name)
+    return _table_rows(lines, reading.columns, form, name)
+
+
+def _table_rows(
+    lines: Iterator[tuple[int, str]], columns: tuple[str, str] | None, form: Format, name: str
+) -> Iterator[tuple[int, str, str]]:
+    cells = _csv_cells(lines, name) if form == "csv" else ((line, text.split("\t")) for line, text in lines)
+    filled = ((line, row) for line, row in cells if any(map(str.strip, row)))
+    places: list[int] | None = None
+    if columns is None or all(map(str.isdecimal, columns)):
+        places = [int(column) - 1 for column in columns or ("1", "2")]
+        if min(places) < 0:
+            raise PairsError("columns are counted from 1")
+    for line, row in filled:
+        if places is None:
+            assert columns is not None  # noqa: S101
+            if missing := [column for column in columns if column not in row]:
+                raise PairsError(f"{name}, line {line:,}: there is no column {missing[0]!r}; there are {', '.join(row):.200}")
+            places = [row.index(column) for column in columns]
+            continue
+        if len(row) <= max(places):
+            raise PairsError(
+                f"{name}, line {line:,}: has {len(row)} {'column' if len(row) == 1 else 'columns'}, and column"
+                f" {max(places) + 1} is wanted; columns of {form.upper()} are parted by a"
+                f" {'comma' if form == 'csv' else 'tab'}"
+            )
+        if line == 1 and tuple(cell.strip().lower() for cell in row[:2]) == HEADER:
+            continue
+        yield line, row[places[0]], row[places[1]]
+
+
+def _csv_cells(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((text + "\n" for _, text in lines), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise PairsError(f"{name}, line {reader.line_num:,}: is no CSV: {error}") from error
+
+
+def _json_rows(
+    lines: Iterator[tuple[int, str]], columns: tuple[str, str] | None, name: str
+) -> Iterator[tuple[int, str, str]]:
+    source, target = columns or HEADER
+    for line, text in lines:
+        if not text.strip():
+            continue
+        try:
+            row: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PairsError(f"{name}, line {line:,}: is no JSON: {error}") from error
+        if not isinstance(row, dict) or source not in row or target not in row:
+            raise PairsError(f'{name}, line {line:,}: must be an object such as {{"{source}": "…", "{target}": "…"}}')
+        for each in row[target] if isinstance(row[target], list) else [row[target]]:
+            if not isinstance(row[source], str) or not isinstance(each, str):
+                raise PairsError(f"{name}, line {line:,}: {source} must be text, and {target} a text or a list of texts")
+            yield line, row[source], each
+
+
+def _lexicon_rows(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, str, str]]:
+    for line, text in lines:
+        if not text.strip() or text.startswith(";;;"):
+            continue
+        word, *phonemes = text.partition(" #")[0].split()
+        if not phonemes:
+            raise PairsError(f"{name}, line {line:,}: has a word and no phonemes; a line is such as `cat  K AE T`")
+        yield line, ALTERNATIVE.sub("", word), " ".join(phonemes)
+
+
+def _format_of(path: str, first: list[tuple[int, str]], reading: Reading) -> Format:
+    if reading.format is not None:
+        return reading.format
+    if (found := SUFFIXES.get(Path(path).suffix.lower())) is not None:
+        return found
+    line = next((text for _, text in first if text.strip()), "")
+    return "tsv" if "\t" in line else "jsonl" if line.lstrip().startswith("{") else "csv" if "," in line else "lexicon"
+
+
+def _guessed(texts: Iterable[str]) -> Tokens:
+    """Words if texts have several, else characters."""
+    counts = [len(text.split()) for text in texts]
+    return "words" if counts and sum(counts) / len(counts) >= FEW_WORDS else "chars"
+
+
+def _swapped(rows: Iterator[tuple[int, str, str]], *, swap: bool) -> Iterator[tuple[int, str, str]]:
+    return ((line, target, source) if swap else (line, source, target) for line, source, target in rows)
+
+
+def _shown(tokens: Text, unit: Tokens) -> str:
+    return ("" if unit == "chars" else " ").join(tokens)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(path).open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PairsError(f"{name} cannot be read: {error.strerror}") from error

@@ -1,0 +1,138 @@
+"""How right a network's answers are on pairs: error rates with intervals, and how far its confidence can be trusted.
+
+Knows nothing of Keras. An answer is right if it equals one of its source's targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.decoding import Network
+from seq2seq.problems.pairs import Pairs
+from training.pairs import Text
+
+BATCH = 256
+RESAMPLES = 1_000
+INTERVAL = 0.95
+BINS = 15
+"""Of the reliability diagram, equal in width (Guo et al., 2017)."""
+SEED = 2026
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of n sources.
+
+    answers     the tokens that were written
+    wrong       whether each answer is wrong (n,)
+    errors      tokens to be inserted, deleted or replaced to reach the nearest target (n,); symbols: its length (n,)
+    confidence  of each answer (n,)
+    """
+
+    sources: list[Text]
+    answers: list[Text]
+    wrong: npt.NDArray[np.bool_]
+    errors: Floats
+    symbols: Floats
+    confidence: Floats
+
+    @property
+    def wrong_rate(self) -> float:
+        return float(self.wrong.mean())
+
+    @property
+    def symbol_rate(self) -> float:
+        return float(self.errors.sum() / self.symbols.sum())
+
+    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Both rates' 95% intervals, by a bootstrap over the sources."""
+        rng = np.random.default_rng(SEED)
+        n = len(self.wrong)
+        rates = np.empty((RESAMPLES, 2))
+        for place in range(RESAMPLES):
+            drawn = rng.integers(0, n, n)
+            rates[place] = self.wrong[drawn].mean(), self.errors[drawn].sum() / self.symbols[drawn].sum()
+        low, high = np.quantile(rates, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
+        return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+
+    def reliability(self) -> list[tuple[int, float, float]]:
+        """For each bin of confidence: how many answers, their mean confidence, and the share that is right."""
+        bins = np.minimum((self.confidence * BINS).astype(int), BINS - 1)
+        found = []
+        for place in range(BINS):
+            inside = bins == place
+            count = int(inside.sum())
+            mean = float(self.confidence[inside].mean()) if count else 0.0
+            found.append((count, mean, float(1 - self.wrong[inside].mean()) if count else 0.0))
+        return found
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error: how far confidence and accuracy are apart, in the mean over the answers."""
+        return sum(count * abs(mean - right) for count, mean, right in self.reliability()) / len(self.wrong)
+
+
+def score(problem: Pairs, network: Network, targets: Mapping[Text, Sequence[Text]], batch: int = BATCH) -> Score:
+    """Ask a network for every source."""
+    sources = list(targets)
+    answers: list[Text] = [()] * len(sources)
+    confidence = np.zeros(len(sources))
+    order = sorted(range(len(sources)), key=lambda place: len(sources[place]))
+    for start in range(0, len(order), batch):
+        places = order[start : start + batch]
+        decoded = network.greedy(problem.encode([sources[place] for place in places]))
+        confidence[places] = decoded.confidence
+        for place, written in zip(places, problem.decode(decoded.ids), strict=True):
+            answers[place] = tuple(map(str, written))
+    nearest = [
+        min((distance(answer, target), -len(target)) for target in targets[source])
+        for source, answer in zip(sources, answers, strict=True)
+    ]
+    return Score(
+        sources,
+        answers,
+        np.array([answer not in targets[source] for source, answer in zip(sources, answers, strict=True)]),
+        np.array([errors for errors, _ in nearest], dtype=np.float64),
+        np.array([-length for _, length in nearest], dtype=np.float64),
+        confidence,
+    )
+
+
+def distance(one: Sequence[str], other: Sequence[str]) -> int:
+    """The fewest tokens to insert, delete or replace (Levenshtein, 1966)."""
+    if one == other:
+        return 0
+    row = list(range(len(other) + 1))
+    for place, token in enumerate(one, 1):
+        above, row[0] = row[0], place
+        for column, target in enumerate(other, 1):
+            above, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, above + (token != target))
+    return row[-1]
+
+
+def temperature(logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int32], wrong: npt.NDArray[np.bool_]) -> float:
+    """The temperature at which confidence fits best to what is right, by the likelihood of right and wrong answers.
+
+    logits (n, T, V) along the answers that were written, ids (n, T) of these, padding 0 after their end.
+    """
+    is_real = ids != 0
+    chosen = np.take_along_axis(logits, ids[..., None], axis=-1)[..., 0].astype(np.float64)
+
+    def cost(value: float) -> float:
+        scaled = logits.astype(np.float64) / value
+        highest = scaled.max(axis=-1)
+        total = highest + np.log(np.exp(scaled - highest[..., None]).sum(axis=-1))
+        sure = np.where(is_real, chosen / value - total, 0.0).sum(axis=1)  # log of the confidence (n,)
+        sure = np.minimum(sure, -1e-9)
+        return float(-np.where(wrong, np.log(-np.expm1(sure)), sure).mean())
+
+    candidates = np.geomspace(0.2, 5.0, 65)
+    best = float(min(candidates, key=cost))
+    finer = np.geomspace(best / 1.05, best * 1.05, 21)
+    return float(min(finer, key=cost))

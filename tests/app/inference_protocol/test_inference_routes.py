@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from client import Client, client_of_fakes
 
-from app.inference_protocol.tensors import unpack
+from app.inference_protocol.tensor_data import unpack
 from app.main import create_app
 from app.operations.lifecycle import Lifecycle
 from app.serving.models import Model

@@ -12,18 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+from tritonclient.utils import serialize_byte_tensor
 
 from app.inference_protocol.messages import InferenceRequest, InferenceResponse, RequestRefused, parse_request
-from app.inference_protocol.tensors import (
-    AnswerUnfit,
-    answer,
-    example_request,
-    example_response,
-    interface,
-    pack,
-    unpack,
-)
+from app.inference_protocol.tensor_data import unpack
+from app.inference_protocol.tensors import AnswerUnfit, answer, example_request, example_response, interface
 from app.serving.models import ModelReference, Prediction
 from seq2seq.problem import Field, Problem
 from seq2seq.problems.addition import Addition
@@ -337,40 +330,6 @@ def test_whatever_tensor_comes_is_read_or_refused(problem: Problem, change: dict
     usual = SUM if problem is fakes.ADDITION else LIST
     with contextlib.suppress(RequestRefused):
         assert sources(problem, *with_binary({"inputs": [usual | change]}, binary))
-
-
-# Binary data
-
-
-@given(st.lists(st.text()))
-def test_texts_survive_as_binary_data(texts: list[str]) -> None:
-    data = pack("BYTES", texts)
-    assert unpack("BYTES", data) == texts
-    assert [text.decode() for text in deserialize_bytes_tensor(data).tolist()] == texts
-    if texts:
-        assert serialize_byte_tensor(np.array(texts, dtype=np.object_)).item() == data
-
-
-@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
-def test_integers_survive_as_binary_data(numbers: list[int]) -> None:
-    data = pack("INT64", numbers)
-    assert unpack("INT64", data) == numbers
-    assert data == b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
-
-
-@given(st.lists(st.floats(allow_nan=False)))
-def test_floats_survive_as_binary_data(numbers: list[float]) -> None:
-    assert unpack("FP64", pack("FP64", numbers)) == numbers
-
-
-@given(st.binary(), st.sampled_from(["BYTES", "INT64", "FP64"]))
-def test_binary_data_is_read_as_it_was_written_or_refused(data: bytes, datatype: str) -> None:
-    try:
-        elements = unpack(datatype, data)
-    except RequestRefused:
-        return
-    if not any(element != element for element in elements):  # a NaN may be written in several ways
-        assert pack(datatype, elements) == data
 
 
 # Answers

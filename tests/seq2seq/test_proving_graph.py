@@ -38,7 +38,8 @@ def shipped(request: pytest.FixtureRequest) -> tuple[Oracle, bytes]:
 def test_single_requests_come_out_as_they_run(shipped: tuple[Oracle, bytes]) -> None:
     problem, content = shipped
     graph = Graph(content)
-    sources, targets = problem.sample(np.random.default_rng(1), 500)
+    sources = problem.sample_sources(np.random.default_rng(1), 500)
+    targets = problem.answer(sources)
     found = logits_of(content, graph.logits, sources)
     for place, layer in enumerate(graph.evaluate(sources, targets, {})):
         bounds = layer.bounds()
@@ -50,7 +51,8 @@ def test_a_box_of_tails_holds_each_of_them() -> None:
     loaded = bundle.read(REVERSAL)
     problem, graph = oracle(loaded.manifest.problem), Graph(loaded.content("greedy.onnx"))
     rng = np.random.default_rng(2)
-    sources, targets = problem.sample(rng, 30)
+    sources = problem.sample_sources(rng, 30)
+    targets = problem.answer(sources)
     tails = problem.tails()[rng.integers(0, problem.tail_count, 40)]
     read = graph.read(tails)
     boxes = {
@@ -143,7 +145,8 @@ def last_symbol_first(model: Any) -> None:
 def test_what_cannot_be_bounded_is_refused(edit: Callable[[Any], object], words: str) -> None:
     loaded = bundle.read(REVERSAL)
     problem = oracle(loaded.manifest.problem)
-    sources, targets = problem.sample(np.random.default_rng(3), 2)
+    sources = problem.sample_sources(np.random.default_rng(3), 2)
+    targets = problem.answer(sources)
     content = change(loaded.content("greedy.onnx"), edit)
 
     def evaluate() -> None:

@@ -156,8 +156,7 @@ def keras_logits(files: Bundle) -> Logits:
     problem, family = files.manifest.problem, files.manifest.network.family
 
     def logits(sources: IdArray, targets: IdArray) -> FloatArray:
-        start = problem.target_vocabulary.padding_id
-        inputs = sources if family == "repeat_vector" else [sources, data.shifted(targets, start)]
+        inputs = data.inputs(problem, family, sources, targets)
         found: FloatArray = model.predict(inputs, batch_size=1_024, verbose=0)
         return found
 

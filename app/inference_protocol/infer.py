@@ -68,7 +68,12 @@ def document(models: Collection[Model]) -> Document:
             JSON: {"schema": ref("InferenceResponse"), "examples": _examples(models, tensors.example_response)},
             BINARY: {"schema": {"type": "string", "format": "binary"}},
         },
-        "headers": {HEAD_BYTES: _head_bytes()},
+        "headers": {
+            HEAD_BYTES: {
+                "description": "How many bytes of the body are JSON, if binary data follows",
+                "schema": {"type": "integer"},
+            }
+        },
     }
     described = {
         "tags": [TAG],
@@ -82,13 +87,6 @@ def document(models: Collection[Model]) -> Document:
     for message in messages.NAMED:
         found.add_schema(message)
     return found
-
-
-def _head_bytes() -> dict[str, Any]:
-    return {
-        "description": "How many bytes of the body are JSON, if binary data follows",
-        "schema": {"type": "integer"},
-    }
 
 
 def _examples(models: Collection[Model], make: Callable[[Model], Any]) -> dict[str, Any]:

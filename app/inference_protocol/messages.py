@@ -35,9 +35,9 @@ class RequestRefused(ProblemError):
 
 
 class ProtocolMessage(BaseModel):
-    """The base of all that the protocol sends: no coercion; fields of others' making are passed over.
+    """The base of all messages of the protocol. Values are not coerced, and unknown fields are ignored.
 
-    Of a list's items only the first that is wrong is looked at, for a body may have 100,000 of them.
+    Only the first wrong item of a list is looked at, for a body may have 100,000 of them.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)

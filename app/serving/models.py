@@ -40,7 +40,7 @@ class ModelReference:
 
 
 Answer = tuple[Symbols, Prediction]
-"""What was asked, in its canonical form, and what a model made of it."""
+"""A request in its canonical form, and the model's prediction."""
 
 
 @dataclass(frozen=True)

@@ -326,7 +326,7 @@ class Repository(Mapping[str, ServedModel]):
                 )
 
     async def index(self) -> list[Entry]:
-        """Every version that is served or might be, and every folder that is none."""
+        """Every version and every other folder, served or not."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._look(), LOOK_S)
         return self._findings.entries({name: served.predictors for name, served in self.items()}, self._unloaded)

@@ -161,7 +161,7 @@ def main() -> int:
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for path in map(Path, order["paths"]):
-        used = resource.getrusage(resource.RUSAGE_SELF)
+        used = resource.getrusage(resource.RUSAGE_SELF)  # the limit counts from the process's start
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + order["seconds"]) + 1)
         outcome = attempt(partial(terms.load, path, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")

@@ -68,5 +68,54 @@ class Proof:
         )
 
 
+@dataclass(frozen=True)
+class ErrorRates:
+    """What is known of a network from sources that it was never trained on: no proof, but an honest rate.
+
+    tested                how many sources were asked, and wrong: how many were answered wrongly
+    symbols               of the nearest right answers, and symbol_errors: to be inserted, deleted or replaced
+    wrong_interval        of the share of wrong answers, at 95%, by a bootstrap over the sources
+    symbol_interval       of the share of wrong symbols, likewise
+    temperature           by which the logits are divided, so that confidence means something (Guo et al., 2017)
+    calibration_error     expected, of the confidence; uncalibrated_error: the same before
+    reliability           a row for each bin of confidence: how many answers, their mean confidence, the share right
+    batch_sizes           in which each source was asked, all with the same answer
+    pairs                 SHA-256 of all pairs, normalised and sorted
+    graph                 SHA-256 of the served graph
+    """
+
+    tested: int
+    wrong: int
+    symbols: int
+    symbol_errors: int
+    wrong_interval: tuple[float, float]
+    symbol_interval: tuple[float, float]
+    temperature: float
+    calibration_error: float
+    uncalibrated_error: float
+    reliability: tuple[tuple[int, float, float], ...]
+    batch_sizes: tuple[int, ...]
+    pairs: str
+    graph: str
+    runtime: str
+
+    def as_data(self) -> dict[str, Any]:
+        """The rates as plain data, their sentence included."""
+        return {**asdict(self), "sentence": self.sentence}
+
+    @property
+    def sentence(self) -> str:
+        """The rates in one sentence."""
+        low, high = self.wrong_interval
+        symbols = self.symbol_errors / self.symbols
+        return (
+            f"Not proven: of {self.tested:,} sources that were never trained on, {self.wrong:,} were answered wrongly,"
+            f" {self.wrong / self.tested:.2%} ({low:.2%} to {high:.2%} at 95%), and {symbols:.2%} of the symbols;"
+            f" confidence is off by {self.calibration_error:.1%} in the mean; the graph {self.graph} on {self.runtime}."
+        )
+
+
+Evidence = Proof | ErrorRates
+
 UNKNOWN = Proof(0, 0, 0, 0, 0, 0, 0, 0.0, None, 0.0, 0.0, (1,), "", "")
 """Stands in a manifest's draft until there is a proof."""

@@ -21,6 +21,9 @@ Keys = npt.NDArray[np.uint64]
 Pair = tuple[IdArray, IdArray]
 """Source ids (n, S) and target ids (n, T)."""
 
+END_ID = 1
+"""What ends a source and an answer in problems whose sequences have any length; 0 pads."""
+
 
 class RuleBroken(ValueError):
     """A request's value that a problem does not accept: which rule it broke, where, and what would be right.
@@ -124,6 +127,11 @@ class Problem(ABC):
     def render(self, symbols: Symbols) -> Any:
         """The symbols that a model wrote → the first output's value."""
         return self.outputs[0].value(symbols)
+
+    @property
+    def domain_size(self) -> int | None:
+        """How many requests are acceptable; None if they are not to be counted."""
+        return None
 
     # The spec ---------------------------------------------------------------------------------------------
 

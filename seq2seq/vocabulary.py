@@ -19,8 +19,8 @@ import numpy.typing as npt
 IdArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 Symbol = str | int
-Symbols = str | Sequence[int]
-"""One sequence of symbols: text, one character a symbol, or a sequence of integers."""
+Symbols = str | Sequence[int] | Sequence[str]
+"""One sequence of symbols: text, one ASCII character a symbol, or a sequence of integers or of tokens."""
 
 UTF_32 = f"utf-32-{sys.byteorder[0]}e"
 """How text is stored as ids are: a 32-bit integer for each code point."""
@@ -34,9 +34,9 @@ class UnknownSymbol(ValueError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """An ordered set of symbols, all characters or all integers, and the one that pads.
+    """An ordered set of symbols, all ASCII characters, all integers, or all tokens, and the one that pads.
 
-    Only texts are encoded: an integer's id is the integer itself, see `integers`.
+    Only texts are encoded: an integer's id is the integer itself, see `integers`; tokens are their problem's business.
     Raises `ValueError` when made of symbols that repeat, are of both kinds, or leave out the padding.
     """
 
@@ -46,8 +46,8 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"a vocabulary's symbols must differ: {self.symbols!r}")
-        if not (self.is_text or all(isinstance(symbol, int) for symbol in self.symbols)):
-            raise ValueError(f"symbols must be single ASCII characters or integers: {self.symbols!r}")
+        if not any(all(isinstance(symbol, kind) for symbol in self.symbols) for kind in (str, int)):
+            raise ValueError(f"symbols must be all texts or all integers: {self.symbols!r}")
         if self.padding not in self.symbols:
             raise ValueError(f"the padding symbol {self.padding!r} is not in the vocabulary {self.symbols!r}")
 

@@ -174,7 +174,7 @@ def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
     for mistake in mistakes:
         print(f"  {mistake}")
     try:
-        bundle.check_proven(Bundle(directory, manifest))
+        bundle.check_evidence(Bundle(directory, manifest))
         bundle.check_identity(directory, manifest)
     except BundleError as error:
         print(f"it will not be served: {error}")

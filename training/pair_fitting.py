@@ -20,7 +20,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from seq2seq.bundle import NetworkSpec
-from seq2seq.problems.pairs import END_ID, PADDING_ID, Pairs
+from seq2seq.problem import END_ID
+from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
 from training import scoring, varying, varying_graphs
@@ -224,7 +225,7 @@ class _Run:
 def served(problem: Pairs, spec: NetworkSpec, layers: varying.Layers) -> onnx_runtime.Varying:
     """The network as it will be served, with the weights that the layers have now."""
     content = varying_graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
-    return onnx_runtime.Varying(content)
+    return onnx_runtime.Varying.of(content)
 
 
 def _step(recipe: PairsRecipe, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Any:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from seq2seq.acceptor import Acceptor
-from seq2seq.problems.pairs import END_ID, MOST_SYMBOLS, MOST_TOKENS, Normalization, Pairs, Tokens, tokens_of
+from seq2seq.problem import END_ID
+from seq2seq.problems.pairs import MOST_SYMBOLS, MOST_TOKENS, Normalization, Pairs, Tokens, tokens_of
 
 Format = Literal["tsv", "csv", "jsonl", "lexicon"]
 SUFFIXES: dict[str, Format] = {

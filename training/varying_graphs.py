@@ -16,8 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from seq2seq.bundle import NetworkSpec
-from seq2seq.problem import Problem
-from seq2seq.problems.pairs import END_ID
+from seq2seq.problem import END_ID, Problem
 from training.graph_writer import Array, Graph, value
 from training.varying import MASKED, Layers
 
@@ -32,8 +31,8 @@ def rounded(weights: list[Any]) -> list[Array]:
 def build(problem: Problem, spec: NetworkSpec, made: Layers) -> dict[str, onnx.ModelProto]:
     """The graphs by the names of their files.
 
-    encoder.onnx  source (S, B) int32 → memory (B, S, 2H), state_0 (B, D), …
-    decoder.onnx  symbol (B,) int32, source (S, B), memory, state_0, … → probabilities (B, V), next_state_0, …
+    encoder.onnx  source (B, S) int32 → memory (B, S, 2H), state_0 (B, D), …
+    decoder.onnx  symbol (B, 1) int32, source (B, S), memory, state_0, … → probabilities (B, V), next_state_0, …
     greedy.onnx   source (S, B) int32 → ids (T, B) int32, probabilities (T, B); T is as many steps as were needed
     """
     writers = _Encoder(spec, made), _Decoder(spec, made), _Greedy(spec, made, problem.target_length)
@@ -48,8 +47,10 @@ class _Part(Graph):
         self.spec, self.made = spec, made
         self.states = [f"state_{place}" for place in range(2 * len(spec.decoder_units))]
 
-    def source(self) -> None:
-        self.inputs.append(value("source", INT32, ["length", "batch"]))
+    def source(self, *, time_first: bool = False) -> None:
+        """Declare the source, and have it with time first."""
+        self.inputs.append(value("source", INT32, ["length", "batch"] if time_first else ["batch", "length"]))
+        self.sources = "source" if time_first else self.add("Transpose", ["source"], perm=[1, 0])
 
     def dense(self, layer: keras.layers.Dense, x: str) -> str:
         """x (…, H) → the layer's outputs before its activation."""
@@ -62,7 +63,7 @@ class _Part(Graph):
         lengths = self.add(
             "ReduceSum", [self.add("Cast", [self._is_real()], to=INT32), self.axis(0)], keepdims=0
         )  # (B,)
-        x = self.add("Gather", [self.half(self.made.source_embedding.get_weights()[0]), "source"])  # (S, B, E)
+        x = self.add("Gather", [self.half(self.made.source_embedding.get_weights()[0]), self.sources])  # (S, B, E)
         last = ""
         for depth, layer in enumerate(self.made.encoder):
             weights = layer.get_weights()
@@ -127,7 +128,7 @@ class _Part(Graph):
 
     def _is_real(self) -> str:
         """Where the source (S, B) is no padding."""
-        return self.add("Not", [self.add("Equal", ["source", self.constant(np.array(0, dtype=np.int32))])])
+        return self.add("Not", [self.add("Equal", [self.sources, self.constant(np.array(0, dtype=np.int32))])])
 
 
 class _Encoder(_Part):
@@ -143,13 +144,14 @@ class _Encoder(_Part):
 class _Decoder(_Part):
     def __init__(self, spec: NetworkSpec, made: Layers):
         super().__init__("decoder", spec, made)
-        self.inputs.append(value("symbol", INT32, ["batch"]))
+        self.inputs.append(value("symbol", INT32, ["batch", 1]))
         self.source()
         self.inputs.append(value("memory", FLOAT, ["batch", "length", 2 * spec.encoder_units[-1]]))
         units = spec.state_units
         self.inputs += [value(name, FLOAT, ["batch", size]) for name, size in zip(self.states, units, strict=True)]
         kept = self.before_steps("memory")
-        logits, following = self.step(self, self.inputs_of_symbols(), kept, "symbol", self.states)
+        symbol = self.add("Squeeze", ["symbol", self.axis(1)])
+        logits, following = self.step(self, self.inputs_of_symbols(), kept, symbol, self.states)
         symbols = made.logits.units
         self.give(self.add("Softmax", [logits], axis=-1), "probabilities", FLOAT, ["batch", symbols])
         for name, state, size in zip(self.states, following, units, strict=True):
@@ -161,7 +163,7 @@ class _Greedy(_Part):
 
     def __init__(self, spec: NetworkSpec, made: Layers, most: int):
         super().__init__("greedy", spec, made)
-        self.source()
+        self.source(time_first=True)
         memory, states = self.encode()
         kept = self.before_steps(memory)
         table = self.inputs_of_symbols()

@@ -124,8 +124,8 @@ def _fault(loaded: Bundle, network: Network, outcome: proof.Outcome) -> str:
     found, said = outcome.proof, loaded.manifest.evaluation
     agreement = {name: vars(each) for name, each in outcome.agreements.items()}
     try:
-        bundle.check_proven(replace(loaded, manifest=replace(loaded.manifest, evaluation=found, agreement=agreement)))
-        bundle.check_proven(loaded)
+        bundle.check_evidence(replace(loaded, manifest=replace(loaded.manifest, evaluation=found, agreement=agreement)))
+        bundle.check_evidence(loaded)
         bundle.check_identity(loaded.path, loaded.manifest)
         bundle.check_answers(loaded, network)
     except BundleError as error:

@@ -92,7 +92,7 @@ def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool 
     manifest = bundles.read_manifest(directory)
     bundles.check_identity(directory, manifest)
     bundle = bundles.check_files(directory, manifest)
-    bundles.check_proven(bundle)
+    bundles.check_evidence(bundle)
     try:
         model = Model(bundle.manifest, loader(bundle))
         bundles.check_golden(bundle, model.network)
@@ -113,4 +113,4 @@ def _prove(bundle: bundles.Bundle) -> None:
 
     found = proof.prove(bundle).proof
     logger.info("proved %s %s: %s", bundle.manifest.name, bundle.manifest.version, found.sentence)
-    bundles.check_proven(replace(bundle, manifest=replace(bundle.manifest, evaluation=found)))
+    bundles.check_evidence(replace(bundle, manifest=replace(bundle.manifest, evaluation=found)))

@@ -9,7 +9,8 @@ import numpy as np
 from seq2seq.bundle.manifest import MANIFEST, BundleError, Manifest
 from seq2seq.bundle.reading import Bundle
 from seq2seq.decoding import Network
-from seq2seq.problem import oracle
+from seq2seq.evidence import Proof
+from seq2seq.problem import Oracle
 
 CONFIDENCE_TOLERANCE = 1e-3
 """How far a golden example's confidence may be off between runtimes and machines."""
@@ -44,31 +45,47 @@ def check_golden(bundle: Bundle, network: Network) -> None:
             )
 
 
-def check_proven(bundle: Bundle) -> None:
-    """Check that the manifest tells of a proof, and one without a fault. Raises `BundleError`."""
-    proof = bundle.manifest.evaluation
+def check_evidence(bundle: Bundle) -> None:
+    """Check that the manifest tells of a proof without a fault, or of error rates where no truth can be computed.
+
+    Raises `BundleError`.
+    """
+    manifest = bundle.manifest
+    differing = [name for name, each in manifest.agreement.items() if each["agreed"] != each["compared"]]
+    if isinstance(manifest.evaluation, Proof):
+        fault = _fault_of(manifest.evaluation)
+    elif isinstance(manifest.problem, Oracle):
+        fault = "evaluation has error rates only; a network whose truth can be computed must be proven to be served"
+    else:
+        fault = ""
+    if not fault and differing:
+        fault = f"agreement says that {', '.join(differing)} gave other answers"
+    if fault:
+        raise BundleError(bundle.path / MANIFEST, fault)
+
+
+def _fault_of(proof: Proof) -> str:
+    """Why a proof is none; empty if it is one."""
     decided = proof.by_enumeration + proof.by_bounds
     if proof.wrong:
-        fault = f"evaluation has {proof.wrong:,} answers wrong; a network must be exact to be served"
-    elif decided != proof.domain:
-        fault = f"evaluation decides {decided:,} of {proof.domain:,} requests; a network must be proven to be served"
-    elif not proof.is_exact:
-        fault = (
+        return f"evaluation has {proof.wrong:,} answers wrong; a network must be exact to be served"
+    if decided != proof.domain:
+        return f"evaluation decides {decided:,} of {proof.domain:,} requests; a network must be proven to be served"
+    if not proof.is_exact:
+        return (
             f"evaluation has a least margin of {proof.least_margin} logits, too near to the {proof.largest_difference}"
             " that rounding changes"
         )
-    elif differing := [name for name, each in bundle.manifest.agreement.items() if each["agreed"] != each["compared"]]:
-        fault = f"agreement says that {', '.join(differing)} gave other answers"
-    else:
-        return
-    raise BundleError(bundle.path / MANIFEST, fault)
+    return ""
 
 
 def check_answers(bundle: Bundle, network: Network) -> None:
-    """Ask a loaded network that was proven exact for answers that are known. Raises `BundleError` if any is wrong."""
+    """Ask a loaded network for answers that can be computed, if any can. Raises `BundleError` if one is wrong."""
     problem = bundle.manifest.problem
-    sources = oracle(problem).sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
-    right = oracle(problem).answer(sources)  # (n, T)
+    if not isinstance(problem, Oracle):
+        return
+    sources = problem.sample_sources(np.random.default_rng(QUESTIONS), QUESTIONS)  # (n, S)
+    right = problem.answer(sources)  # (n, T)
     ids, probabilities = network.greedy(sources)
     if ids.shape != right.shape or probabilities.shape != right.shape:
         raise BundleError(bundle.path, f"its network gives arrays of {ids.shape} for answers of {right.shape}")

@@ -6,19 +6,19 @@ Knows nothing of files, nor of how a network is run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.decoding import Family
-from seq2seq.evidence import Proof
+from seq2seq.decoding import VARYING, Family
+from seq2seq.evidence import Evidence
 from seq2seq.problem import Problem
 
 FORMAT = 3
 MANIFEST = "manifest.json"
 GRAPHS = ("training.keras", "encoder.keras", "decoder.keras", "encoder.onnx", "decoder.onnx", "greedy.onnx")
-"""What every bundle must hold beside its manifest."""
+"""What a bundle holds beside its manifest."""
 
 AGREEMENTS = ("keras", "separate_graphs")
 """What the graph that is served was compared with."""
@@ -56,7 +56,8 @@ class BundleUnreadable(BundleError):
 class NetworkSpec:
     """What the network is: its family, the units of each layer a side, and how many parameters it has.
 
-    `reversed_source` says whether the encoder reads the source's last place first.
+    reversed_source  whether the encoder reads the source's last place first
+    embedding_units  of the symbols on both sides, in families for any length; the others read one-hot vectors
     """
 
     family: Family
@@ -64,13 +65,14 @@ class NetworkSpec:
     decoder_units: tuple[int, ...]
     parameters: int
     reversed_source: bool = False
+    embedding_units: int = 0
 
     @property
     def state_units(self) -> list[int]:
         """The units of each state that the encoder hands to the decoder."""
         if self.family == "repeat_vector":
             return [self.encoder_units[-1]]
-        return [units for units in self.encoder_units for _ in ("h", "c")]
+        return [units for units in self.decoder_units for _ in ("h", "c")]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Manifest:
     problem: Problem
     network: NetworkSpec
     training: dict[str, Any]
-    evaluation: Proof
+    evaluation: Evidence
     agreement: dict[str, Any]
     golden: tuple[Golden, ...]
     files: dict[str, FileEntry]
@@ -126,19 +128,39 @@ class Manifest:
         }
 
 
-def count_parameters(problem: Problem, family: Family, encoder: Iterable[int], decoder: Iterable[int]) -> int:
-    """The parameters of a network with layers of so many units: LSTMs over one-hot symbols, and a dense layer."""
-    count = 0
+def count_parameters(
+    problem: Problem, family: Family, encoder: Sequence[int], decoder: Sequence[int], embedding: int = 0
+) -> int:
+    """The parameters of a network with layers of so many units, over one-hot symbols or over embeddings."""
     source, target = len(problem.source_vocabulary), len(problem.target_vocabulary)
-    inputs = source
-    for units in encoder:
+    if family not in VARYING:
+        count, inputs = _count_layers(encoder, source)
+        more, inputs = _count_layers(decoder, inputs if family == "repeat_vector" else target)
+        return count + more + (inputs + 1) * target
+    count, memory = (source + target) * embedding, embedding
+    for units in encoder:  # in both directions
+        count += 2 * _count_layers([units], memory)[0]
+        memory = 2 * units
+    more, last = _count_layers(decoder, embedding)
+    count += more + 2 * sum((memory + 1) * units for units in decoder) + (last + 1) * target
+    return count + (last * memory + (last + memory + 1) * last if family == "attention" else 0)
+
+
+def _count_layers(layers: Iterable[int], inputs: int) -> tuple[int, int]:
+    """The parameters of LSTMs on top of each other, and the units of the last one."""
+    count = 0
+    for units in layers:
         count += 4 * units * (inputs + units + 1)
         inputs = units
-    inputs = inputs if family == "repeat_vector" else target
-    for units in decoder:
-        count += 4 * units * (inputs + units + 1)
-        inputs = units
-    return count + (inputs + 1) * target
+    return count, inputs
+
+
+def graphs_of(family: Family) -> tuple[str, ...]:
+    """The files that a bundle of a family must hold.
+
+    In families for any length encoder and decoder have all layers; the training model would only double the bundle.
+    """
+    return GRAPHS[1:] if family in VARYING else GRAPHS
 
 
 def derived(problem: Problem) -> dict[str, Any]:

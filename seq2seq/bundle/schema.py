@@ -8,7 +8,7 @@ from __future__ import annotations
 from re import Pattern
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from seq2seq.bundle.manifest import FORMAT, MANIFEST, MOST_FILE_BYTES, PLAIN_NAME, PLAIN_PATH, SHA_256
 from seq2seq.decoding import Family
@@ -54,6 +54,27 @@ class Network(_Part):
     decoder_units: Sizes
     parameters: Count
     reversed_source: bool
+    embedding_units: Count = 0
+
+
+class Rates(_Part):
+    """The fields of `seq2seq.evidence.ErrorRates`, and its sentence."""
+
+    tested: Annotated[int, Field(gt=0)]
+    wrong: Count
+    symbols: Annotated[int, Field(gt=0)]
+    symbol_errors: Count
+    wrong_interval: tuple[Share, Share]
+    symbol_interval: tuple[Share, Share]
+    temperature: Annotated[Real, Field(gt=0)]
+    calibration_error: Share
+    uncalibrated_error: Share
+    reliability: tuple[tuple[Count, Share, Share], ...]
+    batch_sizes: Sizes
+    pairs: Digest
+    graph: Digest
+    runtime: str
+    sentence: str
 
 
 class Evaluation(_Part):
@@ -98,6 +119,10 @@ class File(_Part):
     size: Annotated[int, Field(ge=0, le=MOST_FILE_BYTES)]
 
 
+def _kind_of_evidence(value: object) -> str:
+    return "rates" if isinstance(value, dict) and "tested" in value else "proof"
+
+
 class ManifestFile(_Part):
     """A manifest as it stands in its file. The record of the training is for people; only its recipe is looked at."""
 
@@ -109,7 +134,9 @@ class ManifestFile(_Part):
     lengths: dict[str, Any]
     network: Network
     training: dict[str, Any]
-    evaluation: Evaluation
+    evaluation: Annotated[
+        Annotated[Evaluation, Tag("proof")] | Annotated[Rates, Tag("rates")], Discriminator(_kind_of_evidence)
+    ]
     agreement: Agreement
     golden: Annotated[tuple[Example, ...], AfterValidator(_filled)]
     files: dict[FilePath, File]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seq2seq.bundle.manifest import GRAPHS, MANIFEST, SEAL, BundleError, FileEntry, Manifest
+from seq2seq.bundle.manifest import MANIFEST, SEAL, BundleError, FileEntry, Manifest, graphs_of
 
 
 def seal(directory: Path, manifest: Manifest) -> None:
@@ -20,8 +20,9 @@ def seal(directory: Path, manifest: Manifest) -> None:
                 files[path.relative_to(directory).as_posix()] = FileEntry(
                     hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
                 )
-    if missing := set(GRAPHS) - set(files):
-        raise BundleError(directory / min(missing), "is missing; a bundle holds " + ", ".join(GRAPHS))
+    graphs = graphs_of(manifest.network.family)
+    if missing := set(graphs) - set(files):
+        raise BundleError(directory / min(missing), "is missing; a bundle holds " + ", ".join(graphs))
     write_manifest(directory, manifest.as_data() | {"files": {name: vars(entry) for name, entry in files.items()}})
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from seq2seq.acceptor import Acceptor
-from seq2seq.problem import Field, Problem, RuleBroken, kind_of, plural
+from seq2seq.problem import END_ID, Field, Problem, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary
 
 Tokens = Literal["chars", "words"]
@@ -26,7 +26,7 @@ Normalization = Literal["NFC", "NFD", "NFKC", "NFKD", "none"]
 
 PADDING, END = "", "\x03"
 """What fills a batch, and starts an answer; and what ends a source or an answer. No token of a text is like them."""
-PADDING_ID, END_ID = 0, 1
+PADDING_ID = 0
 
 MOST_TOKENS = 1_000
 MOST_SYMBOLS = 100_000
@@ -81,6 +81,11 @@ class Pairs(Problem):
             object.__setattr__(self, "domain", tuple(map(tuple, self.domain)))
             assert self.acceptor is not None  # noqa: S101  checks the rows
 
+    def spec(self) -> dict[str, Any]:
+        domain = None if self.domain is None else list(map(list, self.domain))
+        symbols = {side: list(getattr(self, side)) for side in ("source_symbols", "target_symbols")}
+        return {**super().spec(), **symbols, "domain": domain}
+
     # What the network sees
 
     @cached_property
@@ -103,6 +108,10 @@ class Pairs(Problem):
     def acceptor(self) -> Acceptor | None:
         """Accepts the ids of every source there is; None if any text may be a source."""
         return None if self.domain is None else Acceptor(self.domain)
+
+    @property
+    def domain_size(self) -> int | None:
+        return None if self.acceptor is None else self.acceptor.size
 
     # Requests and answers
 
@@ -150,8 +159,15 @@ class Pairs(Problem):
 
     def encode(self, sources: Sequence[Symbols]) -> IdArray:
         """What `parse` gave, n of them → source ids (n, S), S being that of the longest of them and its end."""
-        ids = [[*map(self._source_ids.__getitem__, source), END_ID] for source in sources]
-        return padded(ids)
+        return padded([self.source_ids(source) for source in sources])
+
+    def source_ids(self, source: Symbols) -> list[int]:
+        """A source's tokens → their ids and the end's."""
+        return [*(self._source_ids[str(token)] for token in source), END_ID]
+
+    def target_ids(self, target: Symbols) -> list[int]:
+        """A target's tokens → their ids and the end's."""
+        return [*(self._target_ids[str(token)] for token in target), END_ID]
 
     def decode(self, targets: IdArray) -> list[Symbols]:
         """Target ids (n, T) → the tokens before the end."""
@@ -180,6 +196,10 @@ class Pairs(Problem):
     @cached_property
     def _source_ids(self) -> dict[str, int]:
         return {symbol: place for place, symbol in enumerate(self.source_symbols, END_ID + 1)}
+
+    @cached_property
+    def _target_ids(self) -> dict[str, int]:
+        return {symbol: place for place, symbol in enumerate(self.target_symbols, END_ID + 1)}
 
     def _cut(self, ids: IdArray, vocabulary: Vocabulary) -> list[Symbols]:
         """ids (n, T) → the tokens before the end of each."""

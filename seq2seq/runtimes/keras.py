@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import Compute, Network, wire
+from seq2seq.decoding import VARYING, Compute, Network, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def load(bundle: Bundle) -> Network:
         outputs = [(None, problem.target_length, symbols)]
     else:
         inputs, outputs = [(None, 1), *states], [(None, symbols), *states]
-    encoder = _function(bundle, "encoder.keras", [(None, problem.source_length)], states)
+    source: Shape = (None, problem.source_length)
+    if spec.family in VARYING:
+        source, memory = (None, None), (None, None, 2 * spec.encoder_units[-1])
+        inputs, states = [(None, 1), source, memory, *states], [memory, *states]
+    encoder = _function(bundle, "encoder.keras", [source], states)
     return wire(problem, spec.family, encoder, _function(bundle, "decoder.keras", inputs, outputs))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.problem import oracle
+from seq2seq.problem import Oracle
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded: it would report its use
 
@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import Decoded, Network, wire
+from seq2seq.decoding import VARYING, Decoded, Network, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
@@ -45,7 +45,13 @@ PARTS_TOLERANCE = 1e-4
 
 def load(bundle: Bundle) -> Network:
     """The network as it is served, one graph that decodes greedily. Raises `BundleError` where it does not fit."""
-    return _Greedy(bundle)
+    if bundle.manifest.network.family not in VARYING:
+        return _Greedy(bundle)
+    any_length = (None, None)
+    graph = _Graph(
+        bundle, "greedy.onnx", {"source": (INT32, any_length)}, {"ids": (INT32, any_length), "probabilities": (FLOAT, any_length)}
+    )
+    return Varying(graph.session)
 
 
 def load_checked(bundle: Bundle) -> Network:
@@ -70,6 +76,11 @@ def load_parts(bundle: Bundle, *, optimized: bool = True) -> Network:
         inputs = {"symbol": (INT32, (None, 1)), **states}
         outputs = {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}}
     source: Signature = {"source": (INT32, (None, problem.source_length))}
+    if spec.family in VARYING:
+        source = {"source": (INT32, (None, None))}
+        memory: Signature = {"memory": (FLOAT, (None, None, 2 * spec.encoder_units[-1]))}
+        states = {**memory, **states}
+        inputs = {"symbol": inputs.pop("symbol"), **source, **memory, **inputs}
     encoder = _Graph(bundle, "encoder.onnx", source, states, optimized)
     return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, optimized))
 
@@ -96,12 +107,10 @@ def check_parts(bundle: Bundle, network: Network) -> None:
     Raises `BundleError` where a graph does not run, or they do not agree.
     """
     problem = bundle.manifest.problem
-    sources = np.concatenate(
-        [
-            problem.encode([problem.parse(example.request) for example in bundle.manifest.golden]),
-            oracle(problem).sample_sources(np.random.default_rng(COMPARED), COMPARED),
-        ]
-    )  # (n, S)
+    sources = problem.encode([problem.parse(example.request) for example in bundle.manifest.golden])
+    if isinstance(problem, Oracle):
+        more = problem.sample_sources(np.random.default_rng(COMPARED), COMPARED)
+        sources = np.concatenate([sources, more])  # (n, S)
     parts = load_parts(bundle, optimized=False)
     one = _run(bundle.path / "greedy.onnx", network, sources)
     other = _run(bundle.path / "decoder.onnx", parts, sources)
@@ -115,6 +124,23 @@ def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
         return network.greedy(sources)
     except Exception as error:  # ONNX Runtime raises many kinds
         raise BundleError(path, f"does not run: {error}") from error
+
+
+class Varying:
+    """A network for sequences of any length whose greedy decoding is its graph, in whose arrays time comes first."""
+
+    def __init__(self, session: ort.InferenceSession):
+        self._session = session
+
+    @classmethod
+    def of(cls, content: bytes) -> Varying:
+        """The network of a graph that is not in a bundle yet."""
+        return cls(_session(Path("greedy.onnx"), content, LEVELS["all"]))
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        """Source ids (B, S) → the symbols chosen until the last answer has ended (B, T)."""
+        ids, probabilities = self._session.run(None, {"source": np.ascontiguousarray(sources.T)})
+        return Decoded(ids.T, probabilities.T)
 
 
 class _Greedy:

@@ -364,11 +364,11 @@ def test_golden_examples_are_replayed(times: float, written: str) -> None:
     ],
 )
 def test_what_was_not_proven_exact_is_told(evaluation: dict[str, Any], agreed: int, words: str) -> None:
-    bundle.check_proven(Bundle(Path("x"), MANIFEST))
+    bundle.check_evidence(Bundle(Path("x"), MANIFEST))
     agreement = {name: {**each, "agreed": agreed} for name, each in MANIFEST.agreement.items()}
     manifest = replace(MANIFEST, evaluation=replace(MANIFEST.evaluation, **evaluation), agreement=agreement)
     with pytest.raises(BundleError, match=rf"manifest\.json: {words}"):
-        bundle.check_proven(Bundle(Path("x"), manifest))
+        bundle.check_evidence(Bundle(Path("x"), manifest))
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_what_is_not_installed_is_told_before_training(
 
 
 def test_only_what_the_service_takes_is_exact() -> None:
-    """What it takes is tested with `check_proven`."""
+    """What it takes is tested with `check_evidence`."""
     exact = fakes.addition_manifest()
     assert output.is_exact(exact)
     assert not output.is_exact(replace(exact, evaluation=replace(exact.evaluation, by_enumeration=0)))

@@ -1,0 +1,192 @@
+"""Export of networks for pairs: calibrated, in half precision, and with error rates on sources never trained on.
+
+Every graph is read back from its file before it is judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from seq2seq.bundle import Bundle, Golden, Manifest
+from seq2seq.decoding import Network
+from seq2seq.evidence import UNKNOWN, ErrorRates
+from seq2seq.problems.pairs import Pairs
+from seq2seq.proving.running import Agreement
+from seq2seq.runtimes import keras as keras_runtime
+from seq2seq.runtimes import onnx as onnx_runtime
+from training import scoring, varying, varying_graphs
+from training.environment import PACKAGES
+from training.pair_fitting import PairsFit, Ragged, Targets, served
+from training.pair_recipes import PairsRecipe
+from training.scoring import Score
+
+GOLDEN_EXAMPLES = 64
+BATCH_SIZES = (1, 7, 64)
+"""Each source is asked in batches of these sizes; an answer must not depend on it."""
+WEIGHTS = "model.weights.h5"
+"""Where Keras keeps weights in its archive."""
+
+
+class BatchesDiffer(Exception):
+    """An answer depends on what else is in its batch. The message names the source."""
+
+
+def draft(recipe: PairsRecipe, fit: PairsFit, *, version: str) -> Manifest:
+    """The manifest of a finished run, without evidence."""
+    training = {
+        "recipe": recipe.as_data(),
+        "samples": fit.samples,
+        "seconds": round(fit.seconds, 1),
+        "best_round": fit.best_round,
+        "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
+        "python": platform.python_version(),
+        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+    return Manifest(recipe.name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {})
+
+
+def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
+    """Divide the logits by the temperature at which validation's confidence fits best; it is returned.
+
+    The last layer's weights take it in, so no graph has to do anything for it.
+    """
+    score = scoring.score(problem, served(problem, fit.spec, fit.layers), validation)
+    sources = Ragged([problem.source_ids(source) for source in score.sources])
+    answers = Ragged([problem.target_ids(answer)[: problem.target_length] for answer in score.answers])
+    everything = np.arange(len(score.sources))
+    ids = answers.padded(everything)
+    shifted = np.pad(ids[:, :-1], ((0, 0), (1, 0)))
+    logits = fit.layers.training.predict([sources.padded(everything), shifted], batch_size=256, verbose=0)
+    temperature = round(scoring.temperature(logits, ids, score.wrong), 3)
+    layer = fit.layers.logits
+    layer.set_weights(varying_graphs.rounded([weight / temperature for weight in layer.get_weights()]))
+    return temperature
+
+
+def write(draft: Manifest, layers: varying.Layers, directory: Path) -> None:
+    """Write a bundle's graphs into a new folder."""
+    directory.mkdir()
+    for model in layers.inference:
+        model.save(directory / f"{model.name}.keras")
+        _halve(directory / f"{model.name}.keras")
+    assert isinstance(draft.problem, Pairs)  # noqa: S101
+    for name, graph in varying_graphs.build(draft.problem, draft.network, layers).items():
+        onnx.save(graph, directory / name)
+
+
+def evaluate(
+    draft: Manifest, directory: Path, test: Targets, *, temperature: float, uncalibrated: float
+) -> tuple[Manifest, Score]:
+    """The manifest with error rates on the test split, and the agreement of all networks. Raises `BatchesDiffer`."""
+    files = Bundle(directory, draft)
+    problem = draft.problem
+    assert isinstance(problem, Pairs)  # noqa: S101
+    network = onnx_runtime.load(files)
+    *others, score = (scoring.score(problem, network, test, batch) for batch in BATCH_SIZES)
+    for size, other in zip(BATCH_SIZES, others, strict=False):
+        for source, one, two in zip(score.sources, score.answers, other.answers, strict=True):
+            if one != two:
+                raise BatchesDiffer(f"{source} is answered with {one} in batches of 64, and with {two} in those of {size}")
+    agreement = {
+        "keras": vars(_agreement(problem, network, keras_runtime.load(files), test)),
+        "separate_graphs": vars(_agreement(problem, network, onnx_runtime.load_parts(files), test)),
+    }
+    wrong_interval, symbol_interval = score.intervals()
+    rates = ErrorRates(
+        tested=len(score.sources),
+        wrong=int(score.wrong.sum()),
+        symbols=int(score.symbols.sum()),
+        symbol_errors=int(score.errors.sum()),
+        wrong_interval=_rounded(wrong_interval),
+        symbol_interval=_rounded(symbol_interval),
+        temperature=float(temperature),
+        calibration_error=round(score.calibration_error, 6),
+        uncalibrated_error=round(uncalibrated, 6),
+        reliability=tuple((count, round(mean, 6), round(right, 6)) for count, mean, right in score.reliability()),
+        batch_sizes=BATCH_SIZES,
+        pairs=draft.training["recipe"]["pairs_sha256"],
+        graph=hashlib.sha256((directory / "greedy.onnx").read_bytes()).hexdigest(),
+        runtime=f"ONNX Runtime {ort.__version__}",
+    )
+    return replace(draft, evaluation=rates, agreement=agreement, golden=_golden(problem, score)), score
+
+
+def _golden(problem: Pairs, score: Score) -> tuple[Golden, ...]:
+    """Sources spread over the test split, with what was written for them."""
+    places = np.unique(np.linspace(0, len(score.sources) - 1, GOLDEN_EXAMPLES).astype(int))
+    return tuple(
+        Golden(
+            problem.input.value(score.sources[place]),
+            list(score.answers[place]),
+            min(round(float(score.confidence[place]), 6), 1.0),
+        )
+        for place in places
+    )
+
+
+def _agreement(problem: Pairs, one: Network, other: Network, test: Targets) -> Agreement:
+    """How two networks of the same weights agree over the test split."""
+    found = Agreement()
+    sources = sorted(test, key=len)
+    for start in range(0, len(sources), scoring.BATCH):
+        ids = problem.encode(sources[start : start + scoring.BATCH])
+        first, second = one.greedy(ids), other.greedy(ids)
+        found.compared += len(ids)
+        same = [a == b for a, b in zip(problem.decode(first.ids), problem.decode(second.ids), strict=True)]
+        found.agreed += sum(same)
+        if first.ids.shape == second.ids.shape:
+            difference = np.abs(first.probabilities - second.probabilities)[same].max(initial=0.0)
+            found.largest_difference = max(found.largest_difference, float(difference))
+    return found
+
+
+def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
+    return round(interval[0], 6), round(interval[1], 6)
+
+
+def _halve(path: Path) -> None:
+    """Hold the weights of a Keras file in half precision; whoever reads it gets them as they were rounded before."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    written = io.BytesIO()
+    with h5py.File(io.BytesIO(files[WEIGHTS]), "r") as held, h5py.File(written, "w") as smaller:
+        _copy(held, smaller)
+    files[WEIGHTS] = written.getvalue()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, each in files.items():
+            archive.writestr(zipfile.ZipInfo(name), each)
+
+
+def _copy(held: Any, smaller: Any) -> None:
+    """Groups and their attributes as they are, floating-point arrays in half precision."""
+    for name, value in held.attrs.items():
+        smaller.attrs[name] = value
+    for name, item in held.items():
+        if isinstance(item, h5py.Dataset):
+            array = item[()]
+            smaller.create_dataset(name, data=array.astype(np.float16) if array.dtype.kind == "f" else array)
+        else:
+            _copy(item, smaller.create_group(name))
+
+
+def load_layers(files: Bundle) -> varying.Layers:
+    """The layers of a bundle, with its weights."""
+    assert isinstance(files.manifest.problem, Pairs)  # noqa: S101
+    layers = varying.Layers(files.manifest.problem, files.manifest.network)
+    for name, model in zip(("encoder", "decoder"), layers.inference, strict=True):
+        saved: keras.Model = keras_runtime.load_model(files, f"{name}.keras")
+        model.set_weights(saved.get_weights())
+    return layers

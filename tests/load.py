@@ -86,6 +86,18 @@ class Tally:
         assert set(self.statuses) == {200}, self.statuses
 
 
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer; `100 Continue` is none."""
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        status = int(status_line.split()[1])
+        if status != 100:
+            break
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return status, headers, await reader.readexactly(int(headers["content-length"]))
+
+
 class Connection:
     """Asks one question after another; connects when first needed, and anew once the server said that it closes."""
 
@@ -96,28 +108,31 @@ class Connection:
 
     async def ask(self, question: Question, due: float | None = None) -> Answer:
         """Raises `Failed` where no whole answer comes, after which the next question is asked over a new connection."""
-        due = asyncio.get_running_loop().time() if due is None else due
-        try:
-            return await asyncio.wait_for(self._ask(question, due), ANSWER_S)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
-            self.close()
-            raise Failed(f"{type(error).__name__}: {error}") from error
-
-    async def _ask(self, question: Question, due: float) -> Answer:
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
-        assert self._reader is not None
-        self._writer.write(
+        loop = asyncio.get_running_loop()
+        due = loop.time() if due is None else due
+        status, headers, body = await self.exchange(
             b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (question.path.encode("ascii"), len(question.body), question.body)
         )
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await self._reader.readexactly(int(headers["content-length"]))
+        return Answer(status, headers, body, loop.time() - due)
+
+    async def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to a request. Raises `Failed` as `ask` does."""
+        try:
+            status, headers, body = await asyncio.wait_for(self._exchange(request), ANSWER_S)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
+            self.close()
+            raise Failed(f"{type(error).__name__}: {error}") from error
         if headers.get("connection") == "close":
             self.close()
-        return Answer(int(status_line.split()[1]), headers, body, asyncio.get_running_loop().time() - due)
+        return status, headers, body
+
+    async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        assert self._reader is not None
+        self._writer.write(request)
+        return await read_answer(self._reader)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -1,7 +1,7 @@
 """Load for the reliability tests: many connections at once, every answer held against the truth.
 
-Over bare sockets, so that one core can ask some thousands of times a second and no library hides what a connection
-did: whatever does not end in one whole answer is a failure, and said to be one.
+It uses bare sockets. So one core can ask some thousands of times a second, and no library hides what a connection did.
+Whatever does not end in one whole answer counts as a failure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 ANSWER_S = 30.0
 QUESTIONS = 500
-"""How many different ones an open loop asks in turns, made beforehand: what it does between two makes it late."""
+"""How many questions an open loop asks in turn. They are made beforehand, so that none makes the loop late."""
 
 
 class Question(NamedTuple):
@@ -107,7 +107,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, question: Question, due: float | None = None) -> Answer:
-        """Raises `Failed` where no whole answer comes, after which the next question is asked over a new connection."""
+        """Raises `Failed` if no whole answer comes. The next question then goes over a new connection."""
         loop = asyncio.get_running_loop()
         due = loop.time() if due is None else due
         status, headers, body = await self.exchange(
@@ -157,7 +157,7 @@ def sums(seed: int, items: int = 1) -> Iterator[Question]:
 async def closed_loop(choose: Callable[[], Awaitable[int]] | int, clients: int, items: int = 1) -> AsyncIterator[Tally]:
     """Clients that each ask again once they are answered, for as long as the context lasts.
 
-    `choose` is the port, or finds one; a client looks whether it still is the one before each question.
+    `choose` is the port, or finds it before each question. A client connects again when it is another one.
     """
     tally = Tally()
     goes_on = True

@@ -1,7 +1,7 @@
 """The compose file's proxy on this machine: HAProxy with the configuration that ships, and a name server as Docker has.
 
-What differs is what must: its own port, the service's port, and who knows names. Containers are addresses of the
-loopback network (127.0.0.2, ...) here. Knows nothing of what the service answers.
+Three things differ: the proxy's port, the service's port, and the address of the name server. Containers are addresses
+of the loopback network (127.0.0.2, ...) here. Knows nothing of what the service answers.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ pytestmark = [
 
 
 class Ray:
-    """The process that tests/ray_cluster.py is, and what it says."""
+    """A process that runs tests/ray_cluster.py, and what it says."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.process = process

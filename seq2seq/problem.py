@@ -180,11 +180,6 @@ class Oracle(Problem):
     def keys(self, sources: IdArray) -> Keys:
         """One number (n,) for what each answer depends on: equal for requests that are the same problem."""
 
-    def sample(self, rng: np.random.Generator, n: int) -> Pair:
-        """n random pairs: source ids (n, S), target ids (n, T)."""
-        sources = self.sample_sources(rng, n)
-        return sources, self.answer(sources)
-
     @abstractmethod
     def truth(self, symbols: Symbols) -> Any:
         """What `parse` gave → the first output's value in a right answer."""

@@ -29,13 +29,14 @@ NO_ID = "\uffff"
 
 
 class UnknownSymbol(ValueError):
-    """A sequence holds something that its vocabulary does not."""
+    """A text holds something that its vocabulary does not."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """An ordered set of symbols, all characters or all integers, and the one that pads.
 
+    Only texts are encoded: an integer's id is the integer itself, see `integers`.
     Raises `ValueError` when made of symbols that repeat, are of both kinds, or leave out the padding.
     """
 
@@ -62,19 +63,11 @@ class Vocabulary:
     def padding_id(self) -> int:
         return self.symbols.index(self.padding)
 
-    def encode(self, sequences: Sequence[Symbols]) -> IdArray:
-        """Sequences of one length S → ids (n, S). Raises `UnknownSymbol` naming the first offender."""
-        if self.is_text:
-            return self._encode_texts([str(sequence) for sequence in sequences])
-        values = np.asarray(sequences, dtype=np.int64)  # (n, S)
-        places = np.searchsorted(self._sorted_integers[0], values)
-        places = np.minimum(places, len(self) - 1)
-        if (bad := self._sorted_integers[0][places] != values).any():
-            raise UnknownSymbol(f"{values[bad][0]} is not in the vocabulary")
-        return self._sorted_integers[1][places]
+    def encode(self, texts: Sequence[str]) -> IdArray:
+        """Texts of one length S → ids (n, S). Raises `UnknownSymbol` naming the first offender.
 
-    def _encode_texts(self, texts: list[str]) -> IdArray:
-        """By `str.translate` into the characters whose code points are the ids: no array is computed with."""
+        `str.translate` gives the characters whose code points are the ids, so no array is computed with.
+        """
         length = len(texts[0]) if texts else 0
         if any(len(text) != length for text in texts):
             raise UnknownSymbol(f"sequences must be of one length, not {sorted(set(map(len, texts)))}")
@@ -85,18 +78,11 @@ class Vocabulary:
             raise UnknownSymbol(f"{unknown!r} is not in the vocabulary")
         return np.frombuffer(ids.encode(UTF_32), dtype=np.int32).reshape(len(texts), length)
 
-    def decode(self, ids: IdArray) -> list[Symbols]:
-        """ids (n, S) → n sequences, padding kept."""
-        if self.is_text:
-            length = ids.shape[1]
-            text = ids.astype(np.int32, copy=False).tobytes().decode(UTF_32).translate(self._symbols_as_text)
-            return [text[start : start + length] for start in range(0, len(text), length)]
-        return [tuple(row) for row in self._symbol_array[ids].tolist()]
-
-    def decode_characters(self, ids: IdArray) -> npt.NDArray[np.bytes_]:
-        """ids (n, S) → strings of length S as a bytes array (n,), trailing blanks kept."""
-        codes = np.ascontiguousarray(self._symbol_array[ids])  # (n, S) uint8
-        return codes.view(f"S{ids.shape[1]}").reshape(len(ids))
+    def decode(self, ids: IdArray) -> list[str]:
+        """ids (n, S) → n texts, padding kept."""
+        length = ids.shape[1]
+        text = ids.astype(np.int32, copy=False).tobytes().decode(UTF_32).translate(self._symbols_as_text)
+        return [text[start : start + length] for start in range(0, len(text), length)]
 
     def one_hot(self, ids: IdArray) -> FloatArray:
         """ids (…) → one-hot vectors (…, V)."""
@@ -118,17 +104,6 @@ class Vocabulary:
     def _symbols_as_text(self) -> str:
         return "".join(map(str, self.symbols))
 
-    @cached_property
-    def _symbol_array(self) -> npt.NDArray[Any]:
-        if self.is_text:
-            return np.array([ord(str(symbol)) for symbol in self.symbols], dtype=np.uint8)
-        return np.array(self.symbols, dtype=np.int64)
-
-    @cached_property
-    def _sorted_integers(self) -> tuple[npt.NDArray[np.int64], IdArray]:
-        order = np.argsort(self._symbol_array).astype(np.int32)
-        return self._symbol_array[order], order
-
 
 def characters(symbols: Iterable[str], padding: str = " ") -> Vocabulary:
     """A vocabulary of characters, in the order given."""
@@ -136,5 +111,5 @@ def characters(symbols: Iterable[str], padding: str = " ") -> Vocabulary:
 
 
 def integers(cardinality: int) -> Vocabulary:
-    """The integers from 1 to `cardinality`, and 0, which pads and starts a sequence."""
+    """The integers from 1 to `cardinality`, and 0, which pads and starts a sequence. Each is its own id."""
     return Vocabulary(tuple(range(cardinality + 1)), 0)

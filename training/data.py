@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from seq2seq.decoding import Family
 from seq2seq.holdout import Split, in_split
-from seq2seq.problem import Oracle, Pair
+from seq2seq.problem import Oracle, Pair, Problem
 from seq2seq.vocabulary import IdArray
 from training.recipes import Recipe
 
@@ -37,12 +38,6 @@ def draw(recipe: Recipe, rng: np.random.Generator, n: int) -> IdArray:
     return np.concatenate(kept)
 
 
-def draws(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
-    """Random sources that may be trained on, again and again."""
-    while True:
-        yield draw(recipe, rng, CHUNK)
-
-
 def passes(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
     """All the distinct sources that may be trained on, shuffled, again and again."""
     while True:
@@ -54,12 +49,14 @@ def passes(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
 
 def chunks(recipe: Recipe, rng: np.random.Generator, examples: Pair | None) -> Iterator[Pair]:
     """Pairs without end, many at a time: passes over `examples` where they are given, else fresh ones."""
-    if examples is not None:
-        while True:
+    distinct = passes(recipe, rng)
+    while True:
+        if examples is not None:
             order = rng.permutation(len(examples[0]))
             yield examples[0][order], examples[1][order]
-    for sources in passes(recipe, rng) if recipe.passes else draws(recipe, rng):
-        yield sources, recipe.problem.answer(sources)
+        else:
+            sources = next(distinct) if recipe.passes else draw(recipe, rng, CHUNK)
+            yield sources, recipe.problem.answer(sources)
 
 
 def batches(recipe: Recipe, rng: np.random.Generator, examples: Pair | None = None) -> Iterator[Pair]:
@@ -100,6 +97,13 @@ def share_seen(problem: Oracle, examples: Pair | None, validation: Pair | None) 
     if examples is None or validation is None:
         return None
     return float(np.isin(problem.keys(validation[0]), problem.keys(examples[0])).mean())
+
+
+def inputs(problem: Problem, family: Family, sources: IdArray, targets: IdArray) -> IdArray | Pair:
+    """What a training model takes: sources (B, S), and what an autoregressive decoder reads (B, T)."""
+    if family == "repeat_vector":
+        return sources
+    return sources, shifted(targets, problem.target_vocabulary.padding_id)
 
 
 def shifted(targets: IdArray, start: int) -> IdArray:

@@ -94,7 +94,7 @@ def export(problem: Problem, spec: NetworkSpec, weights: list[Any], directory: P
 
 
 def _export_onnx(model: keras.Model, path: Path, outputs: list[str]) -> None:
-    """Keras' own exporter, which wants a model that was called; then give the outputs their names."""
+    """Export by Keras, which needs a model that was called before, and give the outputs their names."""
     inputs = [tf.zeros([1 if size is None else size for size in tensor.shape], tensor.dtype) for tensor in model.inputs]
     model(inputs if len(inputs) > 1 else inputs[0])
     with _quiet():
@@ -129,15 +129,9 @@ def _quiet() -> Iterator[None]:
 def prove(draft: Manifest, directory: Path, progress: Progress) -> tuple[Manifest, list[Mistake]]:
     """Decide every request by the graphs as they were written, and compare Keras and the separate graphs with them."""
     problem, files = draft.problem, Bundle(directory, draft)
-    outcome = proof.prove(
-        files,
-        networks={
-            "keras": keras_runtime.load(files),
-            "separate_graphs": onnx_runtime.load_parts(files),
-        },
-        logits={"training.keras": keras_logits(files)},
-        progress=progress,
-    )
+    others = {"keras": keras_runtime.load(files), "separate_graphs": onnx_runtime.load_parts(files)}
+    logits = {"training.keras": keras_logits(files)}
+    outcome = proof.prove(files, networks=others, logits=logits, progress=progress)
     sources = oracle(problem).sample_sources(np.random.default_rng(proof.SEED), GOLDEN_EXAMPLES)
     decoded = onnx_runtime.load(files).greedy(sources)
     golden = tuple(
@@ -156,8 +150,7 @@ def keras_logits(files: Bundle) -> Logits:
     problem, family = files.manifest.problem, files.manifest.network.family
 
     def logits(sources: IdArray, targets: IdArray) -> FloatArray:
-        start = problem.target_vocabulary.padding_id
-        inputs = sources if family == "repeat_vector" else [sources, data.shifted(targets, start)]
+        inputs = data.inputs(problem, family, sources, targets)
         found: FloatArray = model.predict(inputs, batch_size=1_024, verbose=0)
         return found
 

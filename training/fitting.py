@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Pair
+from seq2seq.vocabulary import IdArray
 from training import certified, data, networks
 from training.loss import cross_entropy
 from training.recipes import Recipe
@@ -150,12 +151,9 @@ def _largest_divisor(number: int, limit: int) -> int:
     return max(divisor for divisor in range(1, limit + 1) if number % divisor == 0)
 
 
-def _inputs(recipe: Recipe, pair: Pair) -> tuple[Any, Any]:
+def _example(recipe: Recipe, pair: Pair) -> tuple[Any, IdArray]:
     """What the training model takes, and what it should give, for source and target ids."""
-    sources, targets = pair
-    if recipe.family == "repeat_vector":
-        return sources, targets
-    return (sources, data.shifted(targets, recipe.problem.target_vocabulary.padding_id)), targets
+    return data.inputs(recipe.problem, recipe.family, *pair), pair[1]
 
 
 def _dataset(recipe: Recipe, pairs: Iterator[Pair]) -> tf.data.Dataset:
@@ -165,11 +163,11 @@ def _dataset(recipe: Recipe, pairs: Iterator[Pair]) -> tf.data.Dataset:
     target = tf.TensorSpec((recipe.batch_size, problem.target_length), tf.int32)
     signature = (source, target) if recipe.family == "repeat_vector" else ((source, target), target)
     dataset = tf.data.Dataset.from_generator(
-        lambda: (_inputs(recipe, pair) for pair in pairs), output_signature=signature
+        lambda: (_example(recipe, pair) for pair in pairs), output_signature=signature
     )
     return dataset.prefetch(4 * STEPS_PER_EXECUTION)
 
 
 def _whole(recipe: Recipe, pair: Pair) -> tf.data.Dataset:
     """A fixed set of pairs in large batches."""
-    return tf.data.Dataset.from_tensor_slices(_inputs(recipe, pair)).batch(4_096).cache()
+    return tf.data.Dataset.from_tensor_slices(_example(recipe, pair)).batch(4_096).cache()

@@ -50,8 +50,8 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.name} {self.version}: {self.proof.sentence}"]
-        lines += [
+        lines = [
+            f"{self.name} {self.version}: {self.proof.sentence}",
             f"  held out of training: {self.proof.held_out:,}, of them wrong: {self.proof.held_out_wrong:,}",
             f"  weakest found: {self.proof.weakest!r}, by {self.proof.weakest_margin:.2f} logits",
         ]
@@ -83,12 +83,7 @@ def verify(directory: Path, *, keras: bool) -> Verdict:
         networks["Keras"] = keras_runtime.load(loaded)
         logits["training.keras"] = export.keras_logits(loaded)
     progress = Progress(f"proving {manifest.name} {manifest.version}")
-    outcome = proof.prove(
-        loaded,
-        networks=networks,
-        logits=logits,
-        progress=progress,
-    )
+    outcome = proof.prove(loaded, networks=networks, logits=logits, progress=progress)
     progress.close()
     fault = _fault(loaded, network, outcome)
     return Verdict(

@@ -78,7 +78,7 @@ class Statistics(ProtocolMessage):
 
 
 def configuration(predictor: Predictor, versions: Sequence[int], platform: str) -> ModelConfig:
-    """How the model is configured that a predictor runs, one of these versions."""
+    """The configuration of the model that a predictor runs. `versions` are all that are served."""
     tensors = interface(predictor.model.problem)
     return ModelConfig(
         name=predictor.reference.name,

@@ -12,11 +12,11 @@ from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import INFERENCE_PROTOCOL, JSON
 from app.inference_protocol import messages, tensors
 from app.inference_protocol.errors import TAG, protocol_documented
+from app.inference_protocol.messages import HEAD_BYTES
 from app.serving.models import Model
 from app.serving.predictor import Predictor
 
 BINARY = "application/octet-stream"
-HEAD_BYTES = "Inference-Header-Content-Length"
 HEAD_BYTES_RAW = HEAD_BYTES.lower().encode("ascii")
 BINARY_BODY = f"JSON, and after it the binary data of tensors; the header {HEAD_BYTES} says how many bytes are JSON"
 ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
@@ -68,7 +68,12 @@ def document(models: Collection[Model]) -> Document:
             JSON: {"schema": ref("InferenceResponse"), "examples": _examples(models, tensors.example_response)},
             BINARY: {"schema": {"type": "string", "format": "binary"}},
         },
-        "headers": {HEAD_BYTES: _head_bytes()},
+        "headers": {
+            HEAD_BYTES: {
+                "description": "How many bytes of the body are JSON, if binary data follows",
+                "schema": {"type": "integer"},
+            }
+        },
     }
     described = {
         "tags": [TAG],
@@ -82,13 +87,6 @@ def document(models: Collection[Model]) -> Document:
     for message in messages.NAMED:
         found.add_schema(message)
     return found
-
-
-def _head_bytes() -> dict[str, Any]:
-    return {
-        "description": "How many bytes of the body are JSON, if binary data follows",
-        "schema": {"type": "integer"},
-    }
 
 
 def _examples(models: Collection[Model], make: Callable[[Model], Any]) -> dict[str, Any]:

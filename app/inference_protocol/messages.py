@@ -21,7 +21,7 @@ MOST_DIMENSIONS = 8
 """How many dimensions a shape may have. A tensor here has two at most."""
 
 BINARY_SIZE = "binary_data_size"
-
+HEAD_BYTES = "Inference-Header-Content-Length"
 
 LONGEST_REFUSAL = 400
 """How many characters say why a request was refused."""
@@ -35,9 +35,9 @@ class RequestRefused(ProblemError):
 
 
 class ProtocolMessage(BaseModel):
-    """The base of all that the protocol sends: no coercion; fields of others' making are passed over.
+    """The base of all messages of the protocol. Values are not coerced, and unknown fields are ignored.
 
-    Of a list's items only the first that is wrong is looked at, for a body may have 100,000 of them.
+    Only the first wrong item of a list is looked at, for a body may have 100,000 of them.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -192,7 +192,7 @@ def parse_request(body: bytes, head_bytes: bytes | None = None) -> tuple[Inferen
         return parse(InferenceRequest, body), b""
     if not head_bytes.isdigit() or len(head_bytes) > len(str(len(body))) or int(head_bytes) > len(body):
         refuse(
-            f"the header Inference-Header-Content-Length is {head_bytes.decode('latin-1')!a:.60}; it must say how many"
+            f"the header {HEAD_BYTES} is {head_bytes.decode('latin-1')!a:.60}; it must say how many"
             f" of the body's {len(body)} bytes are JSON"
         )
     size = int(head_bytes)

@@ -56,16 +56,8 @@ DESCRIBED = protocol_documented(404, 500, 503)
 LISTED = protocol_documented(400, 413, 415, 500, 503)
 CHANGED = protocol_documented(400, 403, 404, 413, 415, 500, 503)
 LINKS: dict[str, Any] = {
-    operation: {
-        "operationId": operation,
-        "parameters": {"path.name": "$response.body#/0/name"},
-    }
-    for operation in (
-        "model_metadata",
-        "model_ready",
-        "load_model",
-        "unload_model",
-    )
+    operation: {"operationId": operation, "parameters": {"path.name": "$response.body#/0/name"}}
+    for operation in ("model_metadata", "model_ready", "load_model", "unload_model")
 }
 """Where the index of the repository leads: to its first model."""
 

@@ -1,30 +1,27 @@
-"""The Open Inference Protocol, version 2: its requests as what a model reads, and a model's answers as its tensors.
+"""The tensors of a problem: what the Open Inference Protocol's requests ask of a model, and its answers as tensors.
 
-Knows nothing of routes. A body is JSON, or JSON and after it the binary data of tensors. A request, what it asks, and
-its answer:
+Knows nothing of routes. A request, what it asks, and its answer:
 
     {"inputs": [{"name": "source", "datatype": "BYTES", "shape": [2], "data": ["ab", "cde"]}]}
         →  ["ab", "cde"]  →  …  →
     {"outputs": [{"name": "target", "datatype": "BYTES", "shape": [2], "data": ["ba", "edc"]}, …]}
 
-As binary data, numbers are little-endian and a text is its length, in four bytes, and its UTF-8. In the
-protocol an error is of a whole request, so one item that is refused fails its request.
+In the protocol an error is of a whole request, so one item that is refused fails its request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from math import inf, prod
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple
 
-import numpy as np
 from pydantic_core import to_json
 
 from app.http.problem_details import ProblemError
 from app.http.schemas import MOST_ITEMS
+from app.inference_protocol import tensor_data
 from app.inference_protocol.messages import (
     ANY,
     BINARY_SIZE,
@@ -37,15 +34,11 @@ from app.inference_protocol.messages import (
     TensorMetadata,
     refuse,
 )
+from app.inference_protocol.tensor_data import Datatype
 from app.serving.models import Model, ModelReference, Prediction
 from app.text import clipped
 from seq2seq.problem import Field, Problem, RuleBroken, plural
 from seq2seq.vocabulary import Symbols
-
-Datatype = Literal["BYTES", "INT64", "FP64"]
-NUMBERS = {"INT64": np.dtype("<i8"), "FP64": np.dtype("<f8")}
-LENGTH_BYTES = 4
-"""How many bytes the length of a text has."""
 
 INT64 = range(-(2**63), 2**63)
 SHARED_MEMORY = "shared_memory"
@@ -76,20 +69,19 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Output(Tensor):
-    """A tensor of answers, of which `read` gives one's element, or the elements of its row."""
+    """A tensor of answers. `read` gives an answer's element, or the elements of its row."""
 
     read: Callable[[Prediction], Any]
 
     def elements(self, predictions: Sequence[Prediction]) -> list[Any]:
         """All elements, row by row. Raises `AnswerUnfit`."""
-        rows = [self._read(place, prediction) for place, prediction in enumerate(predictions)]
+        rows: list[Any] = []
+        for place, prediction in enumerate(predictions):
+            try:
+                rows.append(self.read(prediction))
+            except AnswerUnfit as unfit:
+                raise AnswerUnfit(f"{self.name}[{place}]: {unfit}") from None
         return rows if len(self.shape) == 1 else [element for row in rows for element in row]
-
-    def _read(self, place: int, prediction: Prediction) -> Any:
-        try:
-            return self.read(prediction)
-        except AnswerUnfit as unfit:
-            raise AnswerUnfit(f"{self.name}[{place}]: {unfit}") from None
 
 
 class Wanted(NamedTuple):
@@ -161,77 +153,36 @@ def _form(field: Field) -> tuple[Datatype, tuple[int, ...]]:
     if kinds == "string":
         return "BYTES", (ANY,)
     if kinds == "array":
-        return "INT64", (ANY, field.schema["maxItems"] if _has_one_length(field) else ANY)
+        shortest, longest = field.schema["minItems"], field.schema["maxItems"]
+        return "INT64", (ANY, longest if shortest == longest else ANY)
     return "INT64", (ANY,)
-
-
-def _has_one_length(field: Field) -> bool:
-    return bool(field.schema["minItems"] == field.schema["maxItems"])
 
 
 def _output(place: int, field: Field) -> Output:
     if field.schema["type"] == "array":
         width = field.schema["maxItems"]
-
-        def padded(prediction: Prediction) -> list[int]:
-            """What was written, filled up with 0 where a list is shorter than it can be."""
-            items = prediction.values[place]
-            return [*items, *[0] * (width - len(items))]
-
-        return Output(field.name, "INT64", (ANY, width), padded)
-    read = itemgetter(place) if field.schema["type"] == "string" else partial(_number, place)
-    return Output(field.name, *_form(field), lambda prediction: read(prediction.values))
+        return Output(field.name, "INT64", (ANY, width), lambda prediction: _padded(prediction.values[place], width))
+    if field.schema["type"] == "string":
+        return Output(field.name, *_form(field), lambda prediction: prediction.values[place])
+    return Output(field.name, *_form(field), lambda prediction: _number(prediction.values[place]))
 
 
 CONFIDENCE = Output("confidence", "FP64", (ANY,), lambda prediction: prediction.confidence)
 
 
-def _number(place: int, values: Sequence[Any]) -> int:
-    value = values[place]
+def _padded(items: Sequence[int], width: int) -> list[int]:
+    return [*items, *[0] * (width - len(items))]
+
+
+def _number(value: int | None) -> int:
     if value is None:
         raise AnswerUnfit("the model wrote no number; ask for the other outputs alone to see what it wrote")
     if value not in INT64:
         raise AnswerUnfit("the model wrote a number too large for INT64; ask for the other outputs alone to see it")
-    return int(value)
+    return value
 
 
-# Tensors ---------------------------------------------------------------------------------------------------
-
-
-def pack(datatype: str, elements: Iterable[Any]) -> bytes:
-    """Elements as binary data."""
-    if datatype == "BYTES":
-        encoded = [element.encode("utf-8") for element in elements]
-        return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in encoded)
-    return np.array(list(elements), NUMBERS[datatype]).tobytes()
-
-
-def unpack(datatype: str, data: bytes, most: float = inf) -> list[Any]:
-    """Binary data → elements. Raises `RequestRefused`, and no later than after `most` of them."""
-    if datatype == "BYTES":
-        return _unpack_texts(data, most)
-    size = NUMBERS[datatype].itemsize
-    if len(data) % size:
-        refuse(f"{len(data)} bytes are not a whole number of {datatype} elements, {size} bytes each")
-    elements: list[Any] = np.frombuffer(data, NUMBERS[datatype]).tolist()
-    return elements
-
-
-def _unpack_texts(data: bytes, most: float) -> list[str]:
-    texts: list[str] = []
-    start = 0
-    while start < len(data):
-        if len(texts) >= most:
-            refuse(f"there are more than {most} elements")
-        first = start + LENGTH_BYTES
-        start = first + int.from_bytes(data[start:first], "little")
-        if max(first, start) > len(data):
-            refuse(f"element {len(texts)} is cut off; it starts with its length, in {LENGTH_BYTES} bytes")
-        try:
-            texts.append(data[first:start].decode("utf-8"))
-        except UnicodeDecodeError:
-            refuse(f"element {len(texts)} is not UTF-8")
-    return texts
+# Requests ---------------------------------------------------------------------------------------------------
 
 
 def _rows(expected: Tensor, given: RequestInput, binary: bytes) -> list[Any]:
@@ -242,7 +193,7 @@ def _rows(expected: Tensor, given: RequestInput, binary: bytes) -> list[Any]:
         refuse(f"{what} has the datatype {clipped(given.datatype, 60)}; it must be {expected.datatype}")
     count = _count(what, expected, given.shape)
     try:
-        elements = _elements(given, expected.datatype, binary)
+        elements = tensor_data.elements(given, expected.datatype, binary)
     except RequestRefused as refused:
         raise RequestRefused(f"{what}: {refused}") from None
     if len(elements) != prod(given.shape):
@@ -250,7 +201,7 @@ def _rows(expected: Tensor, given: RequestInput, binary: bytes) -> list[Any]:
     if len(expected.shape) == 1:
         return elements
     width = given.shape[-1]
-    return [elements[start : start + width] for start in range(0, count * width, width)] if width else [[]] * count
+    return [elements[place * width : (place + 1) * width] for place in range(count)]
 
 
 def _count(what: str, expected: Tensor, shape: Sequence[int]) -> int:
@@ -266,33 +217,6 @@ def _count(what: str, expected: Tensor, shape: Sequence[int]) -> int:
     if not 1 <= count <= MOST_ITEMS:
         refuse(f"{what} has {plural(count, 'item')}; a request holds 1 to {MOST_ITEMS}")
     return count
-
-
-def _elements(given: RequestInput, datatype: str, binary: bytes) -> list[Any]:
-    size = (given.parameters or {}).get(BINARY_SIZE)
-    if size is None:
-        if given.data is None:
-            refuse(f"there is no data; send data, or {BINARY_SIZE} and binary data after the JSON")
-        if binary:
-            refuse(f"{len(binary)} bytes follow the JSON, of which {BINARY_SIZE} says nothing")
-        return _flat(given.data, given.shape)
-    if given.data is not None:
-        refuse(f"there are both data and {BINARY_SIZE}; send one")
-    if type(size) is not int or size != len(binary):
-        refuse(
-            f"{BINARY_SIZE} is {size!r:.60}, but {len(binary)} bytes follow the JSON,"
-            " whose length the header Inference-Header-Content-Length must say"
-        )
-    return unpack(datatype, binary, prod(given.shape))
-
-
-def _flat(data: list[Any], shape: Sequence[int]) -> list[Any]:
-    """The elements of data that is flat, or nested as its shape is. Long data costs no look at each of its elements."""
-    if not (data and isinstance(data[0], list)):
-        return data
-    if len(shape) != 2 or not all(isinstance(row, list) and len(row) == shape[1] for row in data):
-        refuse(f"data must be flat, or nested as its shape {list(shape)} is")
-    return [element for row in data for element in row]
 
 
 def _flag(parameters: Parameters | None, name: str, default: bool) -> bool:
@@ -325,7 +249,7 @@ def answer(
         shape = [len(predictions), *output.shape[1:]]
         tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": shape}
         if as_binary:
-            binary.append(pack(output.datatype, elements))
+            binary.append(tensor_data.pack(output.datatype, elements))
             tensor["parameters"] = {BINARY_SIZE: len(binary[-1])}
         else:
             tensor["data"] = elements

@@ -55,7 +55,7 @@ class QueueMeasures:
 
 
 class ModelMeasures(QueueMeasures):
-    """Those of a model's version, and how many of its answers were the truth; they outlive the model's reloads."""
+    """The measures of a model's version, and how many of its answers were right. They outlive reloads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ logger = logging.getLogger("app")
 
 
 class Retry(NamedTuple):
-    """When a version is to be tried again that could not be read in this state."""
+    """A version could not be read in this state. It is tried again when the pause is over."""
 
     state: State
     pause: float
@@ -35,7 +35,7 @@ class Retry(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A version, or a folder that is none; whether it is served, and what is to be said of it."""
+    """A version or another folder: whether it is served, and why it is not, or not as it lies on the disk."""
 
     name: str
     version: str
@@ -125,7 +125,7 @@ class Findings:
         return retry is None or retry.state != version.state or time.monotonic() >= retry.due
 
     def entries(self, served: Mapping[str, Collection[int]], unloaded: Collection[str]) -> list[Entry]:
-        """Every version that is served or might be, and every folder that is none."""
+        """Every version and every other folder, served or not."""
         reasons = {(each.name, str(each.number)): self._reasons.get(each.path, "") for each in self.found.versions}
         for path in self.found.faults:
             if path != self._models_dir:

@@ -24,7 +24,7 @@ CONFIDENCE_DECIMALS = 6
 
 
 class Prediction(NamedTuple):
-    """What a model wrote, the problem's outputs made of it, in their order, and how sure the model was."""
+    """What a model wrote, the values of the problem's outputs, in their order, and how sure the model was."""
 
     written: Symbols
     values: list[Any]
@@ -40,7 +40,7 @@ class ModelReference:
 
 
 Answer = tuple[Symbols, Prediction]
-"""What was asked, in its canonical form, and what a model made of it."""
+"""A request in its canonical form, and the model's prediction."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,20 @@ class Model:
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
         decoded = self.network.greedy(self.problem.encode(sources))
-        values = [output.value for output in self.problem.outputs]
-        return [
-            Prediction(written, [value(written) for value in values], min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
-            for written, confidence in zip(self.problem.decode(decoded.ids), decoded.confidence, strict=True)
-        ]
+        return self._predictions(self.problem.decode(decoded.ids), decoded.confidence)
 
     @property
     def examples(self) -> list[Answer]:
         """The golden examples: requests, and what the model is known to answer."""
+        golden = self.manifest.golden
+        predictions = self._predictions([each.decoded for each in golden], [each.confidence for each in golden])
+        return [(self.problem.parse(each.request), found) for each, found in zip(golden, predictions, strict=True)]
+
+    def _predictions(self, written: Sequence[Symbols], confidences: Sequence[float]) -> list[Prediction]:
+        values = [output.value for output in self.problem.outputs]
         return [
-            (
-                self.problem.parse(golden.request),
-                Prediction(
-                    golden.decoded,
-                    [output.value(golden.decoded) for output in self.problem.outputs],
-                    round(golden.confidence, CONFIDENCE_DECIMALS),
-                ),
-            )
-            for golden in self.manifest.golden
+            Prediction(symbols, [value(symbols) for value in values], min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
+            for symbols, confidence in zip(written, confidences, strict=True)
         ]
 
     def warm_up(self, size: int) -> None:

@@ -41,15 +41,11 @@ class Predictor:
         truths = map(self._truth, sources)
         wrong = [place for place, truth in enumerate(truths) if predictions[place].values[0] != truth]
         self.measures.exact += len(predictions) - len(wrong)
-        if wrong:
-            self._note_wrong([(sources[place], predictions[place]) for place in wrong])
+        self.measures.wrong += len(wrong)
+        name, version = self.reference.name, self.reference.version
+        for place in wrong:
+            logger.error("%s version %s answered %r with %r", name, version, sources[place], predictions[place].written)
         return predictions
-
-    def _note_wrong(self, answers: Sequence[Answer]) -> None:
-        self.measures.wrong += len(answers)
-        for source, prediction in answers:
-            name, version = self.reference.name, self.reference.version
-            logger.error("%s version %s answered %r with %r", name, version, source, prediction.written)
 
     def depth(self) -> int:
         """How many items wait."""

@@ -39,6 +39,9 @@ QUICK_S = 2.0
 LOOK_S = 2.0
 """How long the index waits for the disk. Then it shows what the last look found."""
 
+Result = Model | BundleError | None
+"""What became of a version: its model, why it is refused, or None if it takes more time than it got."""
+
 logger = logging.getLogger("app")
 
 
@@ -127,12 +130,7 @@ class Repository(Mapping[str, ServedModel]):
             if isinstance(result, Model) and self._pinned.get(version.name) in (None, version.number)
         }
         slow = [version for version, result in results.items() if result is None and version.name not in answered]
-        failures: dict[Version, BundleError] = {}
-        for version, result in (results | self._try(slow)).items():
-            try:
-                self._settle(version, result)
-            except BundleError as error:
-                failures[version] = error
+        failures = self._settle(results | self._try(slow))
         for name in sorted({*required, *self._pinned}):
             self._require(name, found, failures)
         self._findings.note(found)
@@ -149,7 +147,7 @@ class Repository(Mapping[str, ServedModel]):
         async with self._changing:
             found = await self._look()
             wanted = sorted(filter(self._is_wanted, found.versions), key=self._rank, reverse=True)
-            slow = await self._load_beside(wanted, QUICK_S)
+            slow, _ = await self._load_beside(wanted, QUICK_S)
             await self._load_beside(slow)
             self._let_go(found)
 
@@ -167,8 +165,7 @@ class Repository(Mapping[str, ServedModel]):
             if not versions:
                 raise UnknownModel(f"There is no model {name:.60} to load.")
             self._unloaded.discard(name)
-            failures: list[BundleError] = []
-            await self._load_beside(versions, failures=failures)
+            _, failures = await self._load_beside(versions)
             if failures:
                 raise failures[0]
 
@@ -217,30 +214,23 @@ class Repository(Mapping[str, ServedModel]):
             await asyncio.sleep(seconds)
 
     async def _load_beside(
-        self, versions: Sequence[Version], seconds: float | None = None, failures: list[BundleError] | None = None
-    ) -> list[Version]:
-        """Load versions while others serve. Returns those that take longer; notes why others fail."""
-        slow = []
-        for version, result in (await asyncio.to_thread(self._try, versions, seconds)).items():
-            try:
-                if not self._settle(version, result):
-                    slow.append(version)
-            except BundleError as error:
-                self._findings.note_failure(version, error)
-                if failures is not None:
-                    failures.append(error)
-        return slow
-
-    def _try(
         self, versions: Sequence[Version], seconds: float | None = None
-    ) -> dict[Version, Model | Exception | None]:
-        """What becomes of versions when they are tried, and then loaded. None if one needs more than these seconds.
+    ) -> tuple[list[Version], list[BundleError]]:
+        """Load versions while others serve. Returns those that take longer, and why others are refused."""
+        results = await asyncio.to_thread(self._try, versions, seconds)
+        failures = self._settle(results)
+        for version, failure in failures.items():
+            self._findings.note_failure(version, failure)
+        return [version for version, result in results.items() if result is None], list(failures.values())
 
-        Waits for the disk and for other processes.
-        """
-        results: dict[Version, Model | Exception | None] = {}
+    def _try(self, versions: Sequence[Version], seconds: float | None = None) -> dict[Version, Result]:
+        """Try versions, then load them. Waits for the disk and for other processes."""
+        results: dict[Version, Result] = {}
         if seconds is not None:  # what is served already need not be loaded again because of some other file
-            results |= {version: model for version in versions if (model := self._unchanged(version))}
+            for version in versions:
+                model = self._model(version)
+                if model and is_unchanged(version.path, model.manifest):
+                    results[version] = model
         tried = [version for version in versions if version not in results]
         outcomes = self._trial([version.path for version in tried], seconds) if tried else []
         for version, outcome in zip(tried, outcomes, strict=True):
@@ -263,15 +253,20 @@ class Repository(Mapping[str, ServedModel]):
             raise BundleUnreadable(path / MANIFEST, "has changed since its trial")
         return model
 
-    def _settle(self, version: Version, result: Model | Exception | None) -> bool:
-        """Serve what a trial gave, if anything. Raises `BundleError`."""
-        if isinstance(result, Exception):
-            raise result
-        if result is not None:
-            if result is not self._model(version):
-                self.put(result)
-            self._findings.note_loaded(version)
-        return result is not None
+    def _settle(self, results: Mapping[Version, Result]) -> dict[Version, BundleError]:
+        """Serve the models that were loaded. Returns why other versions are refused."""
+        failures: dict[Version, BundleError] = {}
+        for version, result in results.items():
+            if isinstance(result, BundleError):
+                failures[version] = result
+            elif result is not None:
+                try:
+                    if result is not self._model(version):
+                        self.put(result)
+                    self._findings.note_loaded(version)
+                except BundleError as error:
+                    failures[version] = error
+        return failures
 
     def _is_wanted(self, version: Version) -> bool:
         is_served = self._model(version) is not None
@@ -282,11 +277,6 @@ class Repository(Mapping[str, ServedModel]):
         served = self._served.get(version.name)
         predictor = served.predictors.get(version.number) if served else None
         return predictor.model if predictor else None
-
-    def _unchanged(self, version: Version) -> Model | None:
-        """The model that is served as this version, if its bundle is still the same."""
-        model = self._model(version)
-        return model if model and is_unchanged(version.path, model.manifest) else None
 
     def _hold(self, served: ServedModel, predictors: dict[int, Predictor]) -> None:
         newest = max(predictors, default=None)
@@ -336,7 +326,7 @@ class Repository(Mapping[str, ServedModel]):
                 )
 
     async def index(self) -> list[Entry]:
-        """Every version that is served or might be, and every folder that is none."""
+        """Every version and every other folder, served or not."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._look(), LOOK_S)
         return self._findings.entries({name: served.predictors for name, served in self.items()}, self._unloaded)

@@ -40,25 +40,15 @@ class ServedModel:
         self._answers = None if default is None else predictors[default]
 
     def pick(self, version: str | None = None) -> Predictor:
-        """Who answers: the version that is asked for, or the one for all who ask for none.
-
-        Raises `UnknownVersion` or `NotLoaded`.
-        """
-        answers = self._any()
-        if version is not None:
-            return self._by_number(version)
-        if self._canary is not None and self._random.random() < self._canary.share:
-            return self.predictors.get(self._canary.version, answers)
-        return answers
-
-    def _any(self) -> Predictor:
+        """The version that is asked for, or the one that answers by default. Raises `UnknownVersion` or `NotLoaded`."""
         if self._answers is None:
             raise NotLoaded(f"No version of {self.name} is loaded.")
+        if version is not None:
+            number = int(version) if is_version(version) else 0
+            if number not in self.predictors:
+                known = ", ".join(map(str, sorted(self.predictors)))
+                raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
+            return self.predictors[number]
+        if self._canary is not None and self._random.random() < self._canary.share:
+            return self.predictors.get(self._canary.version, self._answers)
         return self._answers
-
-    def _by_number(self, version: str) -> Predictor:
-        number = int(version) if is_version(version) else 0
-        if number not in self.predictors:
-            known = ", ".join(map(str, sorted(self.predictors)))
-            raise UnknownVersion(f"There is no version {version:.20} of {self.name}; served: {known}.")
-        return self.predictors[number]

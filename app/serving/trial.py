@@ -161,7 +161,8 @@ def main() -> int:
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for path in map(Path, order["paths"]):
-        _limit_seconds(order["seconds"])
+        used = resource.getrusage(resource.RUSAGE_SELF)  # the limit counts from the process's start
+        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + order["seconds"]) + 1)
         outcome = attempt(partial(terms.load, path, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")
         answers.flush()
@@ -187,12 +188,6 @@ def _limit(what: int, most: int) -> None:
     """Set a limit, unless the one that holds already is lower."""
     _, hard = resource.getrlimit(what)
     resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-
-
-def _limit_seconds(seconds: float) -> None:
-    """Have the system end this process once it has used so much more processor time."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 1)
 
 
 if __name__ == "__main__":

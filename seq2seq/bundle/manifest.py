@@ -83,7 +83,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Golden:
-    """An example that the network answered when it was sealed, to be answered alike ever after."""
+    """A request and what the network answered when it was sealed. It must always give the same answer."""
 
     request: Any
     decoded: Any
@@ -110,20 +110,14 @@ class Manifest:
 
     def as_data(self) -> dict[str, Any]:
         """The manifest as it stands in the file, vocabularies and lengths written out."""
-        network = self.network
+        units = {side: list(getattr(self.network, side)) for side in ("encoder_units", "decoder_units")}
         return {
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
             "problem": self.problem.spec(),
             **derived(self.problem),
-            "network": {
-                "family": network.family,
-                "encoder_units": list(network.encoder_units),
-                "decoder_units": list(network.decoder_units),
-                "parameters": network.parameters,
-                "reversed_source": network.reversed_source,
-            },
+            "network": {**vars(self.network), **units},
             "training": self.training,
             "evaluation": self.evaluation.as_data(),
             "agreement": self.agreement,

@@ -62,7 +62,7 @@ def check_files(directory: Path, manifest: Manifest) -> Bundle:
             size = path.stat().st_size
             if size != entry.size:
                 raise BundleError(path, f"has {size} bytes; {MANIFEST} says {entry.size}")
-            if _digest(file) != entry.sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
                 raise BundleError(path, ALTERED)
     return Bundle(directory, manifest)
 
@@ -155,7 +155,3 @@ def _opened(path: Path, missing: str) -> Iterator[BufferedReader]:
 
 def _open_plain(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
-def _digest(file: BufferedReader) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()

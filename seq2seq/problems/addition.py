@@ -187,7 +187,7 @@ class Addition(Oracle):
         raise self._fault(value)
 
     def requests(self, sources: IdArray) -> list[Any]:
-        return [text.decode("ascii").replace(" ", "") for text in VOCABULARY.decode_characters(sources).tolist()]
+        return [text.replace(" ", "") for text in VOCABULARY.decode(sources)]
 
     def encode(self, sources: Sequence[Symbols]) -> IdArray:
         return VOCABULARY.encode([self.pad(str(source)) for source in sources])
@@ -199,7 +199,7 @@ class Addition(Oracle):
         return expression.rjust(self.source_length)
 
     def decode(self, targets: IdArray) -> list[Symbols]:
-        return [str(text).strip() for text in VOCABULARY.decode(targets)]
+        return [text.strip() for text in VOCABULARY.decode(targets)]
 
     @cached_property
     def longest_request(self) -> int:

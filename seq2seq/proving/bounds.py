@@ -35,8 +35,7 @@ MOST_BOXES = 3_000_000
 class Bounded:
     """What bounds have shown of each head, and of each single request where boxes were too loose.
 
-    heads        ids of each head once (n, k); targets: the right answers' (n, T)
-    tails        ids of each tail once (m, S - k)
+    heads        ids of each head once (n, k)
     margins      the least margin that was proven of each head's requests (n,), in logits
     by_bounds    how many requests were proven in boxes of several; by_enumeration: each by itself
     doubtful     single requests (d, S) whose margin is not safe: wrong, or too near to it
@@ -44,8 +43,6 @@ class Bounded:
     """
 
     heads: IdArray
-    targets: IdArray
-    tails: IdArray
     margins: Array
     by_bounds: int
     by_enumeration: int
@@ -99,8 +96,6 @@ def bound(
     alone = sizes[groups] == 1
     return Bounded(
         heads=all_heads,
-        targets=targets,
-        tails=tails,
         margins=margins,
         by_bounds=proven[0],
         by_enumeration=proven[1],

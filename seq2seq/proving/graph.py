@@ -146,13 +146,7 @@ class _Walk:
                 raise Unprovable(f"{name} comes from {node.op_type}, an operation that cannot be bounded")
             try:
                 self._values[name] = operation(name, node, _attributes(node))
-            except (
-                AttributeError,
-                IndexError,
-                KeyError,
-                TypeError,
-                ValueError,
-            ) as error:  # inputs left out, odd shapes
+            except (AttributeError, LookupError, TypeError, ValueError) as error:  # inputs left out, odd shapes
                 raise Unprovable(f"{name} comes from a form of {node.op_type} that cannot be bounded") from error
         return self._values[name]
 

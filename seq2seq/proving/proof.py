@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
 from seq2seq.decoding import Network
-from seq2seq.evidence import SAFETY, Proof
+from seq2seq.evidence import SAFETY, UNKNOWN, Proof
 from seq2seq.holdout import in_split
 from seq2seq.problem import Oracle, oracle
 from seq2seq.proving import bounds, running, weakest
@@ -95,7 +95,7 @@ def prove(
         return Outcome(replace(draft, by_enumeration=run.checked), run.mistakes, run.agreements)
 
     task = _Task(problem, served, shown, hold_out, progress)
-    found, _ = weakest.search(problem, task.margins, _starts(run))
+    found, _ = weakest.search(problem, task.margins, run.weakest)
     draft = task.with_weakest(draft, found)
     try:
         bounded = bounds.bound(problem, graph, progress, safe=SAFETY * difference)
@@ -110,19 +110,15 @@ def prove(
 
 def _of_run(problem: Oracle, run: Run, graph: str, difference: float) -> Proof:
     """What is known once every distinct problem has been run."""
-    assert run.weakest is not None, "the run was asked for the weakest"  # noqa: S101
-    sources, least = run.weakest
-    return Proof(
+    return replace(
+        UNKNOWN,
         domain=problem.domain_size,
-        by_enumeration=0,
-        by_bounds=0,
-        tried=0,
         wrong=run.wrong,
         held_out=run.held_out,
         held_out_wrong=run.held_out_wrong,
-        least_margin=_floor(least[0]),
-        weakest=problem.requests(sources[:1])[0],
-        weakest_margin=_floor(least[0]),
+        least_margin=_floor(run.margins[0]),
+        weakest=problem.requests(run.weakest[:1])[0],
+        weakest_margin=_floor(run.margins[0]),
         largest_difference=float(f"{difference:.3g}"),
         batch_sizes=BATCH_SIZES,
         graph=graph,
@@ -195,7 +191,7 @@ class _Task:
             progress=self.progress,
             total=RANDOM_REQUESTS,
         )
-        draft = self.with_weakest(draft, _starts(more))
+        draft = self.with_weakest(draft, more.weakest)
         runs = (found, run, more)
         proof = replace(
             draft,
@@ -205,12 +201,6 @@ class _Task:
             held_out_wrong=sum(each.held_out_wrong for each in runs),
         )
         return proof, [mistake for each in runs for mistake in each.mistakes]
-
-
-def _starts(run: Run) -> IdArray:
-    """The weakest sources of a run (n, S)."""
-    assert run.weakest is not None, "the run was asked for the weakest"  # noqa: S101
-    return run.weakest[0]
 
 
 def _random(problem: Oracle) -> Iterator[IdArray]:
@@ -226,7 +216,7 @@ def _differences(bundle: Bundle, graph: Graph, run: Run, served: Network, others
     """
     problem = oracle(bundle.manifest.problem)
     sources = problem.sample_sources(np.random.default_rng(SEED), COMPARED)
-    sources[: len(_starts(run))] = _starts(run)[:COMPARED]
+    sources[: len(run.weakest)] = run.weakest
     targets = problem.answer(sources)
     steps = [step.bounds() for step in graph.evaluate(sources, targets, {})]
     exact = np.stack([(step.low + step.high) / 2 for step in steps], axis=1)  # (B, T, V)

@@ -54,16 +54,18 @@ class Run:
 
     held_out    of the requests checked, those whose problem was never trained on
     agreements  with each other network, by its name
-    weakest     the sources (n, S) with the least margins, and these margins (n,) in logits, least first
+    weakest     the sources (n, S) with the least margins, least first; none where no logits were given
+    margins     these margins (n,), in logits
     mistakes    the first few
     """
 
+    agreements: dict[str, Agreement]
+    weakest: IdArray
+    margins: Array
     checked: int = 0
     wrong: int = 0
     held_out: int = 0
     held_out_wrong: int = 0
-    agreements: dict[str, Agreement] = field(default_factory=dict)
-    weakest: tuple[IdArray, Array] | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
 
@@ -87,7 +89,8 @@ def run(
     progress  told how many of `total` requests are done
     """
     others = others or {}
-    result = Run(agreements={name: Agreement() for name in others})
+    nothing = np.zeros((0, problem.source_length), dtype=np.int32)
+    result = Run({name: Agreement() for name in others}, weakest=nothing, margins=np.zeros(0))
     for sources in batches:
         targets = problem.answer(sources)  # (B, T)
         decoded = network.greedy(sources)
@@ -106,11 +109,10 @@ def run(
             difference = float(np.abs(answer.probabilities - decoded.probabilities).max())
             agreement.largest_difference = max(agreement.largest_difference, difference)
         if logits is not None:
-            kept, least = result.weakest or (sources[:0], np.zeros(0))
-            kept = np.concatenate([kept, sources])
-            least = np.concatenate([least, margins(logits(sources, targets), targets)])
+            kept = np.concatenate([result.weakest, sources])
+            least = np.concatenate([result.margins, margins(logits(sources, targets), targets)])
             order = np.argsort(least, kind="stable")[:weakest]
-            result.weakest = kept[order], least[order]
+            result.weakest, result.margins = kept[order], least[order]
         progress("requests", result.checked, total)
     return result
 

@@ -43,12 +43,9 @@ PARTS_TOLERANCE = 1e-4
 """How far a probability may be off between the two: they compute in another order."""
 
 
-def load(bundle: Bundle, *, threads: int = 1) -> Network:
-    """The network as it is served, one graph that decodes greedily, computing with `threads` threads.
-
-    Raises `BundleError` where a graph does not fit its manifest.
-    """
-    return _Greedy(bundle, threads)
+def load(bundle: Bundle) -> Network:
+    """The network as it is served, one graph that decodes greedily. Raises `BundleError` where it does not fit."""
+    return _Greedy(bundle)
 
 
 def load_checked(bundle: Bundle) -> Network:
@@ -58,10 +55,10 @@ def load_checked(bundle: Bundle) -> Network:
     return network
 
 
-def load_parts(bundle: Bundle, *, threads: int = 1, optimized: bool = True) -> Network:
-    """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError` likewise.
+def load_parts(bundle: Bundle, *, optimized: bool = True) -> Network:
+    """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError`.
 
-    What is to run but once is ready sooner where it is not `optimized`.
+    A network that runs only once is ready sooner if it is not `optimized`.
     """
     problem, spec = bundle.manifest.problem, bundle.manifest.network
     symbols = len(problem.target_vocabulary)
@@ -73,8 +70,8 @@ def load_parts(bundle: Bundle, *, threads: int = 1, optimized: bool = True) -> N
         inputs = {"symbol": (INT32, (None, 1)), **states}
         outputs = {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}}
     source: Signature = {"source": (INT32, (None, problem.source_length))}
-    encoder = _Graph(bundle, "encoder.onnx", source, states, threads, optimized)
-    return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, threads, optimized))
+    encoder = _Graph(bundle, "encoder.onnx", source, states, optimized)
+    return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, optimized))
 
 
 def load_logits(
@@ -84,7 +81,7 @@ def load_logits(
 
     The second argument, the true answers, is not used: where the graph errs, it goes on from its own choice.
     """
-    session = _session(bundle.path / "greedy.onnx", content, threads=1, level=level)
+    session = _session(bundle.path / "greedy.onnx", content, level)
 
     def logits(sources: IdArray, _: IdArray) -> FloatArray:
         found: FloatArray = session.run([name], {"source": np.ascontiguousarray(sources.T)})[0].transpose(1, 0, 2)
@@ -123,18 +120,16 @@ def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
 class _Greedy:
     """A network whose greedy decoding is part of its graph, in whose arrays time comes first."""
 
-    def __init__(self, bundle: Bundle, threads: int):
+    def __init__(self, bundle: Bundle):
         problem = bundle.manifest.problem
         shape = (problem.target_length, None)
-        graph = _Graph(
+        self._graph = _Graph(
             bundle,
             "greedy.onnx",
             {"source": (INT32, (problem.source_length, None))},
             {"ids": (INT64, shape), "probabilities": (FLOAT, shape)},
-            threads,
         )
-        self._graph = graph
-        self._alone = _Alone(graph.session, problem.source_length, problem.target_length)
+        self._alone = _Alone(self._graph.session, problem.source_length, problem.target_length)
 
     def greedy(self, sources: IdArray) -> Decoded:
         """Source ids (B, S) → the symbols chosen, each the likeliest given those before it."""
@@ -180,12 +175,9 @@ class _Alone:
 class _Graph:
     """One ONNX file as a function from arrays to arrays, its signature checked when it is loaded."""
 
-    def __init__(
-        self, bundle: Bundle, name: str, inputs: Signature, outputs: Signature, threads: int, optimized: bool = True
-    ):
+    def __init__(self, bundle: Bundle, name: str, inputs: Signature, outputs: Signature, optimized: bool = True):
         path = bundle.path / name
-        content = bundle.content(name)
-        self.session = _session(path, content, threads=threads, level=LEVELS["all" if optimized else "none"])
+        self.session = _session(path, bundle.content(name), LEVELS["all" if optimized else "none"])
         _check_signature(path, "inputs", self.session.get_inputs(), inputs)
         _check_signature(path, "outputs", self.session.get_outputs(), outputs)
         self._inputs = list(inputs)
@@ -196,11 +188,11 @@ class _Graph:
         return results
 
 
-def _session(path: Path, content: bytes, *, threads: int, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
-    """An ONNX file, ready to run. Raises `BundleError`."""
+def _session(path: Path, content: bytes, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
+    """An ONNX file, ready to run on one thread. Raises `BundleError`."""
     options = ort.SessionOptions()
     options.graph_optimization_level = level
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # its own log would show names of nodes as they stand; what fails raises

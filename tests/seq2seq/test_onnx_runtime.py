@@ -97,8 +97,7 @@ def test_names_in_a_graph_write_no_line_of_the_log(capfd: pytest.CaptureFixture[
         [helper.make_tensor("letters", TensorProto.FLOAT, [2], [1.0, 2.0])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    level = onnx_runtime.LEVELS["all"]
-    session = onnx_runtime._session(tmp_path, model.SerializeToString(), threads=1, level=level)
+    session = onnx_runtime._session(tmp_path, model.SerializeToString(), onnx_runtime.LEVELS["all"])
     with pytest.raises(Exception, match="out of data bounds"):
         session.run(["letter"], {"place": np.array([5])})
     assert capfd.readouterr() == ("", "")

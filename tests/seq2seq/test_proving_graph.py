@@ -8,38 +8,25 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
 from seq2seq import bundle
-from seq2seq.problem import Oracle, oracle
+from seq2seq.problem import oracle
 from seq2seq.proving.graph import Graph, Unprovable
+from seq2seq.runtimes import onnx as onnx_runtime
 
 MODELS = Path(__file__).parents[2] / "models"
 REVERSAL, ADDITION = MODELS / "reversal" / "2", MODELS / "addition" / "1"
 
 
-def logits_of(content: bytes, name: str, sources: np.ndarray) -> np.ndarray:
-    """Logits (B, T, V) as ONNX Runtime has them."""
-    model = onnx.load_from_string(content)
-    model.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: np.ndarray = session.run([name], {"source": np.ascontiguousarray(sources.T)})[0]
-    return found.transpose(1, 0, 2)
-
-
-@pytest.fixture(params=[REVERSAL, ADDITION], ids=["reversal", "addition"])
-def shipped(request: pytest.FixtureRequest) -> tuple[Oracle, bytes]:
-    loaded = bundle.read(request.param)
-    return oracle(loaded.manifest.problem), loaded.content("greedy.onnx")
-
-
-def test_single_requests_come_out_as_they_run(shipped: tuple[Oracle, bytes]) -> None:
-    problem, content = shipped
-    graph = Graph(content)
-    sources, targets = problem.sample(np.random.default_rng(1), 500)
-    found = logits_of(content, graph.logits, sources)
+@pytest.mark.parametrize("directory", [REVERSAL, ADDITION], ids=["reversal", "addition"])
+def test_single_requests_come_out_as_they_run(directory: Path) -> None:
+    loaded = bundle.read(directory)
+    problem, graph = oracle(loaded.manifest.problem), Graph(loaded.content("greedy.onnx"))
+    sources = problem.sample_sources(np.random.default_rng(1), 500)
+    targets = problem.answer(sources)
+    found = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)(sources, targets)
     for place, layer in enumerate(graph.evaluate(sources, targets, {})):
         bounds = layer.bounds()
         assert (bounds.high - bounds.low).max() < 1e-6
@@ -50,7 +37,8 @@ def test_a_box_of_tails_holds_each_of_them() -> None:
     loaded = bundle.read(REVERSAL)
     problem, graph = oracle(loaded.manifest.problem), Graph(loaded.content("greedy.onnx"))
     rng = np.random.default_rng(2)
-    sources, targets = problem.sample(rng, 30)
+    sources = problem.sample_sources(rng, 30)
+    targets = problem.answer(sources)
     tails = problem.tails()[rng.integers(0, problem.tail_count, 40)]
     read = graph.read(tails)
     boxes = {
@@ -143,7 +131,8 @@ def last_symbol_first(model: Any) -> None:
 def test_what_cannot_be_bounded_is_refused(edit: Callable[[Any], object], words: str) -> None:
     loaded = bundle.read(REVERSAL)
     problem = oracle(loaded.manifest.problem)
-    sources, targets = problem.sample(np.random.default_rng(3), 2)
+    sources = problem.sample_sources(np.random.default_rng(3), 2)
+    targets = problem.answer(sources)
     content = change(loaded.content("greedy.onnx"), edit)
 
     def evaluate() -> None:

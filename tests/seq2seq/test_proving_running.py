@@ -48,9 +48,8 @@ def test_every_expression_is_checked_and_every_mistake_counted() -> None:
         "'1+1+1': wrote '4', right is '3'",
         "'9+10+9': wrote '29', right is '28'",
     ]
-    assert result.weakest is not None
-    assert PROBLEM.requests(result.weakest[0])[:2] == ["1+1+1", "9+10+9"]
-    assert result.weakest[1].tolist() == [-4, -4, 4]
+    assert PROBLEM.requests(result.weakest)[:2] == ["1+1+1", "9+10+9"]
+    assert result.margins.tolist() == [-4, -4, 4]
 
 
 def test_nothing_counts_as_held_out_where_all_was_trained_on() -> None:

@@ -54,10 +54,10 @@ class Sorting(Oracle):
         return list(self.source_vocabulary.decode(sources))
 
     def encode(self, sources: Sequence[Symbols]) -> IdArray:
-        return self.source_vocabulary.encode(sources)
+        return self.source_vocabulary.encode([str(source) for source in sources])
 
     def decode(self, targets: IdArray) -> list[Symbols]:
-        return [str(text).strip() for text in self.target_vocabulary.decode(targets)]
+        return [text.strip() for text in self.target_vocabulary.decode(targets)]
 
     @cached_property
     def input(self) -> Field:

@@ -27,7 +27,8 @@ def certified(request: pytest.FixtureRequest) -> Certified:
 
 def pairs(n: int) -> tuple[IdArray, IdArray, IdArray]:
     """Sources (n, S), shifted targets (n, T) and targets (n, T)."""
-    sources, targets = PROBLEM.sample(np.random.default_rng(2), n)
+    sources = PROBLEM.sample_sources(np.random.default_rng(2), n)
+    targets = PROBLEM.answer(sources)
     return sources, shifted(targets, 0), targets
 
 

@@ -55,8 +55,6 @@ DEEP_REVERSAL = Recipe(
     bound_weight=0.1,
     bound_rows=8,
 )
-
-
 DISPUTED = {"compared": 25, "agreed": 24, "largest_difference": 0.1}
 
 
@@ -71,9 +69,9 @@ def fitted(request: pytest.FixtureRequest) -> tuple[Recipe, fitting.Fit]:
     return request.param, fit_once(request.param)
 
 
-@pytest.fixture(scope="module")
-def added() -> tuple[Recipe, fitting.Fit]:
-    return ADDITION, fit_once(ADDITION)
+def ship(monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
+    """Have `fit` know a recipe by its name, and take it for one that ships."""
+    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: replace(recipe, ships=True))
 
 
 def saved(recipe: Recipe, fit: fitting.Fit, directory: Path) -> Manifest:
@@ -110,14 +108,20 @@ def test_a_fit_learns_its_problem_and_its_bundle_proves_it(
     assert f"{manifest.network.parameters:,} parameters" in capsys.readouterr().out
 
 
+@pytest.fixture
+def added(tmp_path: Path) -> tuple[Path, Manifest]:
+    """A sealed bundle that adds."""
+    directory = tmp_path / ADDITION.name / "1"
+    return directory, saved(ADDITION, fit_once(ADDITION), directory)
+
+
 def test_keras_files_of_other_weights_are_found(
-    added: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    added: tuple[Path, Manifest], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`training.keras` is of no use to the service, so only `verify --keras` looks at it."""
-    recipe, fit = added
-    directory = tmp_path / recipe.name / "1"
-    manifest = saved(recipe, fit, directory)
-    other = networks.build(recipe.problem, fit.spec).training
+    directory, manifest = added
+    fit = fit_once(ADDITION)
+    other = networks.build(ADDITION.problem, fit.spec).training
     other.set_weights([weight + 0.05 for weight in fit.models.training.get_weights()])
     other.save(directory / "training.keras")
     bundle.seal(directory, manifest)
@@ -127,19 +131,18 @@ def test_keras_files_of_other_weights_are_found(
     assert "training.keras gives logits that differ by" in capsys.readouterr().err
     (directory / "training.keras").write_bytes(b"no model")
     bundle.seal(directory, manifest)
-    assert main(["verify", "--keras", str(directory), str(tmp_path)]) == 1
+    assert main(["verify", "--keras", str(directory), str(directory.parent)]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert [line.startswith("training: ") for line in errors] == [True, True]
     assert f"{directory / 'training.keras'}: cannot be loaded: " in errors[0]
 
 
 def test_renew_keeps_the_old_bundle_if_the_new_one_would_be_worse(
-    added: tuple[Recipe, fitting.Fit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    added: tuple[Path, Manifest], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, fit = added
-    directory = tmp_path / recipe.name / "1"
-    manifest = saved(recipe, fit, directory)
-    networks.build(recipe.problem, fit.spec).training.save(directory / "training.keras")  # fresh, unfitted weights
+    directory, manifest = added
+    fresh = networks.build(ADDITION.problem, manifest.network).training
+    fresh.save(directory / "training.keras")
     bundle.seal(directory, manifest)
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     assert main(["renew", str(directory)]) == 1
@@ -227,8 +230,8 @@ def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
 ) -> None:
     """What ships, but came out wrong, goes where the service does not look."""
     monkeypatch.chdir(tmp_path)
-    recipe = replace(ADDITION, name="addition-three-terms", samples=1_000, ships=True)
-    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    recipe = replace(ADDITION, name="addition-three-terms", samples=1_000)
+    ship(monkeypatch, recipe)
     assert main(["fit", recipe.name, "--seed", "5"]) == 1
     out = capsys.readouterr().out
     assert out.index('"seed": 5') < out.index("Epoch 1/4") < out.index("runs/addition-three-terms/1: All 25 requests")
@@ -262,8 +265,8 @@ def test_what_the_service_would_refuse_goes_to_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = replace(ADDITION, name="addition-three-terms", ships=True)
-    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    recipe = replace(ADDITION, name="addition-three-terms")
+    ship(monkeypatch, recipe)
     write = export.write
 
     def written(draft: Manifest, weights: list[Any], directory: Path) -> tuple[Manifest, list[Mistake]]:
@@ -302,16 +305,9 @@ def test_a_network_that_reads_what_counts_first_is_tried_and_not_called_exact(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = replace(
-        DEEP_REVERSAL,
-        name="reversal",
-        ships=True,
-        reversed_source=False,
-        bound_weight=0.0,
-        encoder_units=(16,),
-        decoder_units=(16,),
-    )
-    monkeypatch.setitem(RECIPES.builders, recipe.name, lambda _: recipe)
+    shallow = replace(DEEP_REVERSAL, name="reversal", encoder_units=(16,), decoder_units=(16,), bound_weight=0.0)
+    recipe = replace(shallow, reversed_source=False)
+    ship(monkeypatch, recipe)
     status = main(["fit", recipe.name])
     out = capsys.readouterr().out
     proof = bundle.read(tmp_path / "runs" / "reversal" / "1").manifest.evaluation

@@ -82,7 +82,7 @@ def test_all_graphs_answer_alike(problem: Oracle, spec: NetworkSpec, tmp_path: P
     export(problem, spec, models.training.get_weights(), tmp_path)
     files = draft(problem, spec, tmp_path)
     sources = sources_of(problem)
-    expected = keras_runtime.load(draft(problem, spec, tmp_path)).greedy(sources)
+    expected = keras_runtime.load(files).greedy(sources)
     for network in (onnx_runtime.load(files), onnx_runtime.load_parts(files)):
         decoded = network.greedy(sources)
         assert (decoded.ids == expected.ids).all()
@@ -97,7 +97,7 @@ def test_all_graphs_answer_alike(problem: Oracle, spec: NetworkSpec, tmp_path: P
 def test_threads_get_their_own_answers(tmp_path: Path) -> None:
     problem, spec = ADDITION, NetworkSpec("repeat_vector", (8,), (8,), 0)
     export(problem, spec, networks.build(problem, spec).training.get_weights(), tmp_path)
-    network = onnx_runtime.load(Bundle(tmp_path, Manifest("x", "1", problem, spec, {}, UNKNOWN, {}, (), {})))
+    network = onnx_runtime.load(draft(problem, spec, tmp_path))
     sources = sources_of(problem)
     expected = network.greedy(sources).probabilities
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from seq2seq.problems import from_spec
 from seq2seq.problems.addition import Addition
 from training.recipes import RECIPES, Recipe, RecipeError, Recipes
 
@@ -23,13 +22,6 @@ def test_the_tutorials_budgets_are_kept() -> None:
 def test_what_ships_holds_out_half() -> None:
     assert {name for name, recipe in RECIPES.items() if recipe.ships} == {"addition", "reversal"}
     assert all(recipe.hold_out == recipe.ships for recipe in RECIPES.values())
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_plain_data_rebuilds_the_problem(name: str) -> None:
-    data = RECIPES[name].as_data()
-    assert from_spec(data["problem"]) == RECIPES[name].problem
-    assert data["seed"] == RECIPES[name].seed
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seq2seq import bundle
-from seq2seq.evidence import Proof
+from seq2seq.bundle import Manifest
 from seq2seq.problem import Problem
 from training import command_line, report
 from training.__main__ import main
@@ -35,16 +36,16 @@ def asked(*words: str) -> Recipe:
     return command_line.adjusted(RECIPES[options.recipe], options)
 
 
+def by_recipe(data: dict[str, Any]) -> Manifest:
+    """The manifest of a model that ships, but of another recipe."""
+    manifest = bundle.read_manifest(MODELS / "addition" / "1")
+    return replace(manifest, training=manifest.training | {"recipe": data})
+
+
 def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [
-        "addition-three-terms",
-        "addition-two-terms",
-        "reversal-six-three",
-        "addition",
-        "reversal",
-    ]
+    assert [line.split()[0] for line in lines] == list(RECIPES)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +94,6 @@ def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(MODELS / "addition" / "1")]) == 0
     card = capsys.readouterr().out
     assert card == (MODELS / "addition" / "1" / "report" / "card.md").read_text(encoding="utf-8")
-
-
-def test_an_unknown_recipe_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["fit", "division"])
-    assert caught.value.code == 2
-    assert "addition-three-terms" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -190,22 +184,15 @@ def test_the_card_names_the_command_that_gives_the_same_recipe(name: str, call: 
     words = command.removeprefix("python -m training fit ").split()
     assert asked(*words) == recipe
     assert not call or words != [name] or recipe == RECIPES[name]
-    manifest = bundle.read_manifest(MODELS / "addition" / "1")
-    card = report.card(replace(manifest, training=manifest.training | {"recipe": recipe.as_data()}))
-    assert f"\n`{command}`\n" in card
+    assert f"\n`{command}`\n" in report.card(by_recipe(recipe.as_data()))
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("addition", "half of all distinct problems"),
-        ("addition-three-terms", "the whole domain"),
-        ("addition-two-terms", "the whole domain"),
-    ],
+    [("addition", "half of all distinct problems"), ("addition-three-terms", "the whole domain")],
 )
 def test_the_card_says_what_was_trained_on(name: str, words: str) -> None:
-    manifest = bundle.read_manifest(MODELS / "addition" / "1")
-    card = report.card(replace(manifest, training=manifest.training | {"recipe": RECIPES[name].as_data()}))
+    card = report.card(by_recipe(RECIPES[name].as_data()))
     (row,) = [line for line in card.splitlines() if line.startswith("| trained on |")]
     assert f"; {words}" in row
 
@@ -232,11 +219,8 @@ def test_the_command_names_the_problems_fields(name: str, call: str) -> None:
 )
 def test_a_card_promises_no_command_that_gives_another_recipe(recipe: Recipe) -> None:
     assert command_line.reproducing(recipe) is None
-    manifest = bundle.read_manifest(MODELS / "addition" / "1")
-    for data in (recipe.as_data(), manifest.training["recipe"] | {"field": "of another release"}):
-        assert "No command of this release" in report.card(
-            replace(manifest, training=manifest.training | {"recipe": data})
-        )
+    for data in (recipe.as_data(), RECIPES["addition"].as_data() | {"field": "of another release"}):
+        assert "No command of this release" in report.card(by_recipe(data))
 
 
 def test_a_broken_recipe_has_its_own_line_and_the_rest_goes_on(
@@ -314,28 +298,14 @@ def test_compare_shows_what_differs_and_nothing_else(capsys: pytest.CaptureFixtu
     assert "nowhere/manifest.json: is missing" in capsys.readouterr().err
 
 
-@dataclass(frozen=True)
-class Figures(Proof):
-    """Any figures in the place of a proof's."""
-
-    figures: dict[str, object]
-
-    def __init__(self, figures: dict[str, object]):
-        object.__setattr__(self, "figures", figures)
-
-    def as_data(self) -> dict[str, object]:
-        return self.figures
-
-
 def test_compare_knows_no_figure_by_name() -> None:
-    manifest = bundle.read_manifest(MODELS / "addition" / "1")
-    one = replace(manifest, evaluation=Figures({"bound": {"rows": 1_000}, "shares": [0.5, 1.0], "same": 1}))
-    other = replace(manifest, evaluation=Figures({"bound": {"rows": 2}, "shares": [0.5], "same": 1, "new": True}))
+    one = by_recipe({"bound": {"rows": 1_000}, "shares": [0.5, 1.0], "same": 1})
+    other = by_recipe({"bound": {"rows": 2}, "shares": [0.5], "same": 1, "new": True})
     assert report.comparison({"a": one}, {"b": other}).splitlines() == [
-        "                       a         b",
-        "evaluation.bound.rows  1,000     2",
-        "evaluation.shares      0.5, 1.0  0.5",
-        "evaluation.new         -         True",
+        "                   a         b",
+        "recipe.bound.rows  1,000     2",
+        "recipe.shares      0.5, 1.0  0.5",
+        "recipe.new         -         True",
     ]
 
 

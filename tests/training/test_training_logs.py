@@ -59,20 +59,16 @@ def test_logs_are_there_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.
 def test_a_pipe_that_closes_ends_a_run_quietly(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [
-        sys.executable,
-        "-m",
-        "training",
-        "fit",
-        "addition-two-terms",
-        "--samples",
-        "1600",
-        "--out",
-        str(tmp_path / "1"),
-    ]
+    call = "-m training fit addition-two-terms --samples 1600 --out"
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
-        command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=False
+        [sys.executable, *call.split(), str(tmp_path / "1")],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
     )
     os.close(write)
     assert result.returncode == 141

@@ -32,27 +32,27 @@ def errors_of(answer: httpx.Response) -> list[dict[str, Any]]:
     return errors
 
 
-def test_add(client: Client) -> None:
-    answer = client.post("/add", json={"expression": "10+6"})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.text == (
-        '{"expression":"10+6","sum":16,"decoded":"16","confidence":0.997003,"model":{"name":"addition","version":"1"}}'
-    )
-
-
-def test_add_drops_blanks(client: Client) -> None:
-    answer = client.post("/add", json={"expression": " 10 +  6 +1 "})
-    assert (answer.json()["expression"], answer.json()["sum"]) == ("10+6+1", 17)
-
-
-def test_reverse(client: Client) -> None:
-    answer = client.post("/reverse", json={"sequence": fakes.SEQUENCE})
-    assert answer.status_code == 200
-    assert answer.text == (
-        '{"sequence":[20,36,40,10,34,28],"reversed":[40,36,20],"confidence":0.997003,'
-        '"model":{"name":"reversal","version":"1"}}'
-    )
+@pytest.mark.parametrize(
+    ("path", "body", "model", "result"),
+    [
+        (
+            "/add",
+            {"expression": " 10 +  6 +1 "},
+            "addition",
+            '"expression":"10+6+1","sum":17,"decoded":"17","confidence":0.997003',
+        ),
+        (
+            "/reverse",
+            {"sequence": fakes.SEQUENCE},
+            "reversal",
+            '"sequence":[20,36,40,10,34,28],"reversed":[40,36,20],"confidence":0.997003',
+        ),
+    ],
+)
+def test_answer_to_the_byte(client: Client, path: str, body: dict[str, Any], model: str, result: str) -> None:
+    answer = client.post(path, json=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.text == f'{{{result},"model":{{"name":"{model}","version":"1"}}}}'
 
 
 def test_add_batch(client: Client) -> None:
@@ -114,8 +114,12 @@ def test_model(client: Client) -> None:
     assert model["network"]["family"] == "repeat_vector"
 
 
-def test_unknown_model(client: Client) -> None:
-    answer = client.get("/models/division")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/models/division"), ("POST", "/models/division/predict"), ("POST", "/models/division/predict/batch")],
+)
+def test_unknown_model(client: Client, method: str, path: str) -> None:
+    answer = client.request(method, path)
     assert answer.status_code == 404
     assert answer.json()["detail"] == "There is no model division; there are addition, reversal."
 
@@ -268,10 +272,3 @@ def test_predict_takes_what_the_model_takes(client: Client, path: str) -> None:
     field = "expressions" if path.endswith("batch") else "expression"
     assert (error["pointer"], error["rule"]) == (f"/{field}", "missing_field")
     assert len(errors_of(client.post(path, json={"sequence": fakes.SEQUENCE}))) == 2
-
-
-@pytest.mark.parametrize("path", ["/models/division/predict", "/models/division/predict/batch"])
-def test_unknown_model_does_not_predict(client: Client, path: str) -> None:
-    answer = client.post(path, json={})
-    assert answer.status_code == 404
-    assert answer.json()["detail"] == "There is no model division; there are addition, reversal."

@@ -17,7 +17,7 @@ from app.api import health as health_api
 from app.api import metrics
 from app.api import models as models_api
 from app.api.predict import SHORT_NAMES, Predict
-from app.http import catalogue, guards, openapi
+from app.http import catalogue, guards, openapi, pages
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
 from app.http.lane import Lane, Limits, Operation
@@ -237,7 +237,7 @@ def _routes(
     openapi.finish(routes)
     links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
     if settings.docs:
-        routes += openapi.routes(TITLE)
+        routes += pages.docs(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
     paths = [*(getattr(route, "path", "") for route in routes), *(operation.path for operation in operations)]
@@ -245,7 +245,7 @@ def _routes(
         raise WrongSetting(
             f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
         )
-    return [*routes, openapi.home(TITLE, prefix, links)]
+    return [*routes, pages.home(TITLE, prefix, links)]
 
 
 def _why_unchangeable(settings: Settings) -> str:

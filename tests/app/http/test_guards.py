@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from app import keys
 from app.http import guards
-from app.http.problem_details import TITLES
+from app.http.problem_details import title
 from app.keys import BrokenKeys, KeyFile
 from app.main import create_app, make_keys
 from app.settings import Settings
@@ -51,7 +51,7 @@ def refused(answer: httpx.Response, status: int) -> str:
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert problem["status"] == status
-    assert problem["title"] == TITLES[status]
+    assert problem["title"] == title(status)
     assert problem["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     detail: str = problem["detail"]
@@ -259,6 +259,9 @@ def test_document_says_that_keys_are_asked_for(locked: Client) -> None:
         for operation in operations.values():
             assert ("401" in operation["responses"]) == (path not in HEALTH), path
             assert ("security" in operation) == (path not in HEALTH), path
+            if path not in HEALTH:
+                ((_, content),) = operation["responses"]["401"]["content"].items()
+                assert "API key" in (content["example"].get("detail") or content["example"]["error"])
 
 
 def test_document_says_nothing_of_keys_that_are_not_asked_for() -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import fakes
-import httpx
 import jsonschema
 import pytest
-from client import Client, client_of_fakes
+from client import Client, async_client, client_of_fakes
 
 from app.http.problem_details import title
 from app.main import create_app
@@ -255,8 +254,7 @@ def test_model_without_examples_is_described_without() -> None:
 async def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
     """It is written on threads; nobody gets half of it, and meanwhile every route answers as ever."""
     heads: list[int] = []
-    transport = httpx.ASGITransport(create_app(Settings(), fakes.models()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with async_client(create_app(Settings(), fakes.models())) as client:
         asking = asyncio.gather(*(client.get("/openapi.json") for _ in range(3)))
         while not heads or not asking.done():
             heads.append((await client.head("/models")).status_code)

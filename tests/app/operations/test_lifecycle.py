@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from pathlib import Path
 from typing import Any
@@ -24,29 +23,21 @@ def client(lifecycle: Lifecycle, *models: Model, **settings: Any) -> Client:
     return Client(create_app(Settings(**settings), repository=fakes.repository(*models), lifecycle=lifecycle))
 
 
-def test_phases_follow_the_lifespan() -> None:
+async def test_phases_follow_the_lifespan() -> None:
     lifecycle = Lifecycle()
     seen = [lifecycle.phase]
-
-    async def play() -> None:
-        async with lifecycle.lifespan():
-            seen.append(lifecycle.phase)
-            lifecycle.drain()
-            seen.append(lifecycle.phase)
-
-    asyncio.run(play())
+    async with lifecycle.lifespan():
+        seen.append(lifecycle.phase)
+        lifecycle.drain()
+        seen.append(lifecycle.phase)
     assert seen == [Phase.STARTING, Phase.READY, Phase.DRAINING]
     assert lifecycle.is_draining()
 
 
-def test_models_are_frozen_while_it_serves() -> None:
+async def test_models_are_frozen_while_it_serves() -> None:
     """The collector need not look at them again."""
-
-    async def play() -> int:
-        async with Lifecycle().lifespan():
-            return gc.get_freeze_count()
-
-    assert asyncio.run(play()) > 0
+    async with Lifecycle().lifespan():
+        assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
 
 

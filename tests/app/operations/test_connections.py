@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from recorder import Recorder, application
+from server import configured
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
@@ -58,10 +58,11 @@ def test_invitation_to_go_on_is_never_held() -> None:
     assert recorder.done == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
-def configured(protocol: type[HttpProtocol], served: ASGIApp = application) -> uvicorn.Config:
-    config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none")
-    config.load()
-    return config
+def unconnected(protocol: type[HttpProtocol] = HttpProtocol) -> tuple[HttpProtocol, Recorder]:
+    """A connection without a socket, and what it did."""
+    made, recorder = protocol(configured(application), ServerState(), {}), Recorder()
+    made.connection_made(recorder)
+    return made, recorder
 
 
 @asynccontextmanager
@@ -69,7 +70,7 @@ async def connected(
     protocol: type[HttpProtocol] = HttpProtocol, served: ASGIApp = application
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to an application that is served on a free port."""
-    config, state = configured(protocol, served), ServerState()
+    config, state = configured(served, protocol), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
     async with server, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -134,9 +135,7 @@ async def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() ->
 
 async def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() -> None:
     """Each piece but the first begins within a head, and ends within another."""
-    protocol = HttpProtocol(configured(HttpProtocol), ServerState(), {})
-    recorder = Recorder()
-    protocol.connection_made(recorder)
+    protocol, recorder = unconnected()
     request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
     sent = request * (6 * MOST_BYTES // len(request))
     size = 2 * MOST_BYTES // len(request) * len(request) + 20
@@ -240,13 +239,14 @@ async def test_client_that_asks_nothing_is_let_go(sent: bytes) -> None:
 
 
 async def test_drip_of_bytes_gains_no_time() -> None:
-    async with connected(HASTY) as (reader, writer):
-        answer = asyncio.create_task(reader.read())
-        writer.write(b"GET /a HTTP/1.1\r\nhost: ")
-        while not answer.done():
-            writer.write(b"a")
-            await asyncio.wait([answer], timeout=0.02)
-        assert_problem(answer.result(), 408)
+    protocol, recorder = unconnected(HASTY)
+    protocol.data_received(b"GET /a HTTP/1.1\r\nhost: ")
+    while not recorder.is_closing():
+        protocol.data_received(b"a")
+        await asyncio.sleep(0.02)
+    answer, _ = recorder.done
+    assert isinstance(answer, bytes)
+    assert_problem(answer, 408)
 
 
 async def test_request_that_was_answered_before_it_came_whole_gets_no_second_answer() -> None:

@@ -99,9 +99,11 @@ def create_app(
             with keys.watching() if keys else nullcontext():
                 yield
 
-    predict = Predict(*_limits(settings))
+    single = Limits(settings.max_body_bytes, settings.deadline_s)
+    batch = Limits(settings.max_batch_body_bytes, settings.deadline_s)
+    predict = Predict(single, batch)
     bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
-    operations = [*predict.operations(), *infer.operations(_limits(settings)[1])]
+    operations = [*predict.operations(), *infer.operations(batch)]
     health = Health(lifecycle, repository, settings.required_models or _expected(repository))
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
@@ -255,11 +257,3 @@ def _why_unchangeable(settings: Settings) -> str:
     if settings.workers > 1:
         return "Several workers serve here, and a request reaches only one; change the models directory instead."
     return ""
-
-
-def _limits(settings: Settings) -> tuple[Limits, Limits]:
-    """What is granted to single requests, and to batches."""
-    return (
-        Limits(settings.max_body_bytes, settings.deadline_s),
-        Limits(settings.max_batch_body_bytes, settings.deadline_s),
-    )

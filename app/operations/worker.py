@@ -124,11 +124,6 @@ def reserve(host: str, port: int) -> socket.socket:
     return reserved
 
 
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine can reach a socket."""
-    return guards.is_loopback(listener.getsockname()[0])
-
-
 def bind_beside(reserved: socket.socket) -> socket.socket:
     """A worker's own socket on the address that its parent holds. It listens once the worker serves."""
     listener = socket.socket(reserved.family, reserved.type, reserved.proto)

@@ -19,7 +19,10 @@ from app.settings import Settings
 from seq2seq.bundle import MANIFEST
 
 
-def client(lifecycle: Lifecycle, *models: Model, **settings: Any) -> Client:
+def client(*models: Model, phase: Phase = Phase.READY, **settings: Any) -> Client:
+    """A client of a process in a phase, with these models."""
+    lifecycle = Lifecycle()
+    lifecycle.phase = phase
     return Client(create_app(Settings(**settings), repository=fakes.repository(*models), lifecycle=lifecycle))
 
 
@@ -43,29 +46,22 @@ async def test_models_are_frozen_while_it_serves() -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_only_a_ready_process_is_ready(phase: Phase) -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = phase
-    addition = fakes.models()["addition"]
-    answer = client(lifecycle, addition).get("/health/ready")
+    answer = client(fakes.models()["addition"], phase=phase).get("/health/ready")
     assert answer.status_code == (200 if phase is Phase.READY else 503)
-    assert client(lifecycle).get("/health/live").status_code == 200
+    assert client(phase=phase).get("/health/live").status_code == 200
     if phase is not Phase.READY:
         assert f"The service is {phase.value}" in answer.json()["detail"]
 
 
 def test_process_without_a_model_is_not_ready() -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = Phase.READY
-    answer = client(lifecycle).get("/health/ready")
+    answer = client().get("/health/ready")
     assert answer.status_code == 503
     assert "No model could be loaded" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("required", "status"), [("addition", 200), ("reversal", 503)])
 def test_process_without_a_model_that_a_setting_names_is_not_ready(required: str, status: int) -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = Phase.READY
-    answer = client(lifecycle, fakes.models()["addition"], required_models=[required]).get("/health/ready")
+    answer = client(fakes.models()["addition"], required_models=[required]).get("/health/ready")
     assert answer.status_code == status
     assert status == 200 or "The model reversal could not be loaded" in answer.json()["detail"]
 

@@ -87,19 +87,29 @@ class Refused(Exception):
 
 
 class RequestReader(HttpToolsProtocol):
-    """Reads requests off a connection. Its class says which hosts requests may be for, and whether the service drains.
+    """Reads requests off a connection.
+
+    is_draining  whether the service drains
+    check_host   is given what stands in `Host`, and gives a problem where requests may not be for that
+    prefix       what a proxy may leave on in front of the path
 
     A subclass says what happens to a request that is refused, and how long a connection waits for one.
     """
 
-    is_draining: Callable[[], bool] = staticmethod(lambda: False)
-    check_host: Callable[[bytes], ProblemError | None] = staticmethod(lambda _: None)
-    prefix: str = ""
-
     flow: Flow
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(
+        self,
+        *arguments: Any,
+        is_draining: Callable[[], bool] = lambda: False,
+        check_host: Callable[[bytes], ProblemError | None] = lambda _: None,
+        prefix: str = "",
+        **options: Any,
+    ):
         super().__init__(*arguments, **options)
+        self._is_draining = is_draining
+        self._host_problem = check_host
+        self._prefix = prefix
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._reading = START
         self._head_so_far = b""  # what came since the request began, until its head is complete
@@ -251,7 +261,7 @@ class RequestReader(HttpToolsProtocol):
         self._framing_left = MOST_BYTES
         self._is_continued = False
         super().on_headers_complete()
-        if self.is_draining():
+        if self._is_draining():
             self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
@@ -302,8 +312,8 @@ class RequestReader(HttpToolsProtocol):
         self.url = (path or b"/") + query
 
     def _check_host(self, host: bytes) -> None:
-        if self.url.partition(b"?")[0].decode("ascii").removeprefix(self.prefix) not in HEALTH:
-            if problem := self.check_host(host):
+        if self.url.partition(b"?")[0].decode("ascii").removeprefix(self._prefix) not in HEALTH:
+            if problem := self._host_problem(host):
                 raise Refused(problem)
             self._checked_host = host
 

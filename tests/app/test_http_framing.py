@@ -14,7 +14,6 @@ import pytest
 from server import Address, serving
 
 from app.main import create_app
-from app.operations.connections import http_protocol
 from app.settings import Settings
 
 BODY = b'{"expression": "1+1"}'
@@ -28,7 +27,7 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[Address]:
-    with serving(create_app(Settings(allowed_hosts=["a"]), fakes.models()), http_protocol(1.0)) as address:
+    with serving(create_app(Settings(allowed_hosts=["a"]), fakes.models()), read_timeout_s=1.0) as address:
         yield address
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from recorder import Recorder, application
@@ -17,7 +18,7 @@ from uvicorn.server import ServerState
 
 from app.http.middleware import CLIENT_GONE, RequestMiddleware
 from app.http.problem_details import ProblemError
-from app.operations.connections import HttpProtocol, OneWrite, http_protocol
+from app.operations.connections import HttpProtocol, OneWrite
 from app.operations.request_framing import MOST_BYTES, PIECE_BYTES
 from app.serving.counters import Traffic
 
@@ -58,20 +59,22 @@ def test_invitation_to_go_on_is_never_held() -> None:
     assert recorder.done == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
-def unconnected(protocol: type[HttpProtocol] = HttpProtocol) -> tuple[HttpProtocol, Recorder]:
+def unconnected(**options: Any) -> tuple[HttpProtocol, Recorder]:
     """A connection without a socket, and what it did."""
-    made, recorder = protocol(configured(application), ServerState(), {}), Recorder()
-    made.connection_made(recorder)
-    return made, recorder
+    protocol, recorder = HttpProtocol(configured(application), ServerState(), {}, **options), Recorder()
+    protocol.connection_made(recorder)
+    return protocol, recorder
 
 
 @asynccontextmanager
 async def connected(
-    protocol: type[HttpProtocol] = HttpProtocol, served: ASGIApp = application
+    served: ASGIApp = application, protocol: type[HttpProtocol] = HttpProtocol, **options: Any
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to an application that is served on a free port."""
-    config, state = configured(served, protocol), ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    config, state = configured(served), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config, state, {}, **options), "127.0.0.1", 0
+    )
     async with server, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
@@ -122,7 +125,7 @@ async def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() ->
         await goes_on.wait()
         await application(scope, receive, send)
 
-    async with connected(Noting, slow) as (reader, writer):
+    async with connected(slow, Noting) as (reader, writer):
         writer.write(request * many)
         while not waiting:
             await asyncio.sleep(0.01)
@@ -172,7 +175,7 @@ def assert_problem(answer: bytes, status: int) -> None:
     assert f"x-request-id: {problem['request_id']}".encode("ascii") in head
 
 
-HASTY = http_protocol(0.2)
+HASTY = 0.2
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ HASTY = http_protocol(0.2)
     ],
 )
 async def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
-    async with connected(HASTY) as (reader, writer):
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(begun)
         assert_problem(await reader.read(), 408)
 
@@ -204,7 +207,7 @@ async def test_refusal_is_told_with_its_id(sent: bytes, status: int) -> None:
     def tell(scope: Scope, route: str, status: int, _: float) -> None:
         told.append((scope, route, status))
 
-    async with connected(http_protocol(0.2, told=tell)) as (reader, writer):
+    async with connected(note=tell, read_timeout_s=HASTY) as (reader, writer):
         writer.write(sent)
         answer = await reader.read()
         ((scope, route, noted),) = told
@@ -224,7 +227,10 @@ async def test_refusal_of_what_the_application_has_is_noted_by_the_application()
         while (await receive())["more_body"]:
             pass
 
-    async with connected(http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell))) as (reader, writer):
+    async with connected(RequestMiddleware(reading, Traffic(tell)), note=tell, read_timeout_s=HASTY) as (
+        reader,
+        writer,
+    ):
         writer.write(b"POST /add HTTP/1.1\r\nhost: test\r\nx-request-id: mine\r\ncontent-length: 5\r\n\r\nabc")
         assert_problem(answer := await reader.read(), 408)
         assert b'"request_id": "mine"' in answer
@@ -233,13 +239,13 @@ async def test_refusal_of_what_the_application_has_is_noted_by_the_application()
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])
 async def test_client_that_asks_nothing_is_let_go(sent: bytes) -> None:
-    async with connected(HASTY) as (reader, writer):
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(sent)
         assert await reader.read() == b""
 
 
 async def test_drip_of_bytes_gains_no_time() -> None:
-    protocol, recorder = unconnected(HASTY)
+    protocol, recorder = unconnected(read_timeout_s=HASTY)
     protocol.data_received(b"GET /a HTTP/1.1\r\nhost: ")
     while not recorder.is_closing():
         protocol.data_received(b"a")
@@ -254,13 +260,13 @@ async def test_request_that_was_answered_before_it_came_whole_gets_no_second_ans
         await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    async with connected(HASTY, hasty) as (reader, writer):
+    async with connected(hasty, read_timeout_s=HASTY) as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nabc")
         assert (await reader.read()).count(b"HTTP/1.1") == 1
 
 
 async def test_second_request_has_its_own_time() -> None:
-    async with connected(HASTY) as (reader, writer):
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\nGET /b HTTP/1.1\r\n")
         assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
         assert_problem(await reader.read(), 408)
@@ -292,7 +298,7 @@ async def test_answer_that_nobody_reads_is_given_up() -> None:
         except asyncio.CancelledError as cancelled:
             ends.put_nowait(cancelled.args[0])
 
-    async with connected(HASTY, endless) as (_, writer):
+    async with connected(endless, read_timeout_s=HASTY) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
         assert await asyncio.wait_for(ends.get(), 10) == CLIENT_GONE
 
@@ -307,7 +313,7 @@ async def test_request_of_a_client_that_left_is_cancelled() -> None:
         except asyncio.CancelledError as cancelled:
             events.put_nowait(cancelled.args[0])
 
-    async with connected(served=waiting) as (_, writer):
+    async with connected(waiting) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
         assert await asyncio.wait_for(events.get(), 10) == "begun"
         writer.close()
@@ -316,7 +322,7 @@ async def test_request_of_a_client_that_left_is_cancelled() -> None:
 
 @pytest.mark.parametrize("is_draining", [False, True])
 async def test_answers_ask_to_connect_anew_while_the_service_drains(is_draining: bool) -> None:
-    async with connected(http_protocol(20.0, lambda: is_draining)) as (reader, writer):
+    async with connected(is_draining=lambda: is_draining) as (reader, writer):
         writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
@@ -329,6 +335,6 @@ async def test_answers_ask_to_connect_anew_while_the_service_drains(is_draining:
 )
 async def test_health_is_told_to_any_host_also_below_a_prefix(path: str, status: int) -> None:
     problem = ProblemError(400, "It is for another host.")
-    async with connected(http_protocol(1.0, host_checked=lambda _: problem, root_path="/svc")) as (reader, writer):
+    async with connected(check_host=lambda _: problem, prefix="/svc") as (reader, writer):
         writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode("ascii"))
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)

@@ -77,8 +77,9 @@ class Program:
         """Exit status and what else was printed."""
         for number in numbers:
             self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, rest
+        assert self.process.stdout is not None
+        rest = self.process.stdout.read()  # `communicate` would miss what was read ahead with a line
+        return self.process.wait(30), rest
 
 
 Run = Callable[..., Program]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from app import VERSION
 from app import settings as options
+from app.http import guards
 from app.main import create_app, make_keys, make_repository, make_tracing, make_traffic, started
 from app.operations import logs, streams, worker
 from app.operations.lifecycle import Lifecycle
@@ -44,7 +45,7 @@ def run(
     logs.configure(settings)
     for remark in options.remarks():
         logger.warning("%s", remark)
-    if settings.api_keys_file is None and not worker.is_loopback(reserved):
+    if settings.api_keys_file is None and not guards.is_loopback(reserved.getsockname()[0]):
         logger.warning(
             "other machines can use this service without a key; %s names a file of keys",
             options.variable("api_keys_file"),
@@ -70,7 +71,8 @@ def _supervise(
 
     def first_serves() -> None:
         trial_process.end(unused.pop())
-        _say_where(reserved)
+        host, port = reserved.getsockname()[:2]
+        logger.info("serving on http://%s:%d, see /", f"[{host}]" if ":" in host else host, port)
 
     def work(place: Place) -> None:
         try:
@@ -137,8 +139,3 @@ def _given(namespace: argparse.Namespace, unknown: Sequence[str]) -> dict[str, s
         hint = f"did you mean {options.option(near)}?" if near else "--help lists the options"
         raise WrongSetting(f"{name} is not an option; {hint}")
     return {name: value for name, value in vars(namespace).items() if value is not None}
-
-
-def _say_where(listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    logger.info("serving on http://%s:%d, see /", f"[{host}]" if ":" in host else host, port)

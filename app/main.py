@@ -17,7 +17,7 @@ from app.api import health as health_api
 from app.api import metrics
 from app.api import models as models_api
 from app.api.predict import SHORT_NAMES, Predict
-from app.http import catalogue, guards, openapi
+from app.http import catalogue, guards, openapi, pages
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
 from app.http.lane import Lane, Limits, Operation
@@ -99,9 +99,11 @@ def create_app(
             with keys.watching() if keys else nullcontext():
                 yield
 
-    predict = Predict(*_limits(settings))
+    single = Limits(settings.max_body_bytes, settings.deadline_s)
+    batch = Limits(settings.max_batch_body_bytes, settings.deadline_s)
+    predict = Predict(single, batch)
     bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
-    operations = [*predict.operations(), *infer.operations(_limits(settings)[1])]
+    operations = [*predict.operations(), *infer.operations(batch)]
     health = Health(lifecycle, repository, settings.required_models or _expected(repository))
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
@@ -237,7 +239,7 @@ def _routes(
     openapi.finish(routes)
     links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
     if settings.docs:
-        routes += openapi.routes(TITLE)
+        routes += pages.docs(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
     paths = [*(getattr(route, "path", "") for route in routes), *(operation.path for operation in operations)]
@@ -245,7 +247,7 @@ def _routes(
         raise WrongSetting(
             f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
         )
-    return [*routes, openapi.home(TITLE, prefix, links)]
+    return [*routes, pages.home(TITLE, prefix, links)]
 
 
 def _why_unchangeable(settings: Settings) -> str:
@@ -255,11 +257,3 @@ def _why_unchangeable(settings: Settings) -> str:
     if settings.workers > 1:
         return "Several workers serve here, and a request reaches only one; change the models directory instead."
     return ""
-
-
-def _limits(settings: Settings) -> tuple[Limits, Limits]:
-    """What is granted to single requests, and to batches."""
-    return (
-        Limits(settings.max_body_bytes, settings.deadline_s),
-        Limits(settings.max_batch_body_bytes, settings.deadline_s),
-    )

@@ -81,6 +81,14 @@ def _service(module: str) -> Command:
     ]  # fmt: skip
 
 
+def _uvicorn(name: str) -> Command:
+    """A FastAPI app by uvicorn's command line."""
+    return lambda setup: [
+        "-m", "uvicorn", f"benchmarks.servers.{name}:app", "--port", str(setup.port), "--workers", str(setup.cores),
+        "--no-access-log", "--log-level", "warning",
+    ]  # fmt: skip
+
+
 CONTENDERS = {
     contender.name: contender
     for contender in (
@@ -98,7 +106,7 @@ CONTENDERS = {
             "an empty FastAPI route with the same schemas, written the usual way: a constant",
             "floor",
             "serving",
-            _module("plain"),
+            _uvicorn("plain"),
             check="form",
         ),
         Contender("litserve", "LitServe", "peer", "litserve", _module("litserve_server")),
@@ -138,14 +146,14 @@ CONTENDERS = {
             "FastAPI with a compiled Keras call in a thread",
             "tutorial",
             "dev",
-            _module("keras_thread"),
+            _uvicorn("keras_thread"),
         ),
         Contender(
             "tutorial",
             "the tutorials' way: FastAPI and Keras `predict` for each request",
             "tutorial",
             "dev",
-            _module("tutorial"),
+            _uvicorn("tutorial"),
             slow=True,
         ),
     )

@@ -31,7 +31,7 @@ from app.settings import Settings
 from benchmarks import machine, workload
 from benchmarks.servers.floor import Constant
 from benchmarks.stats import significant
-from benchmarks.workload import Route
+from benchmarks.workload import ROUTES, Route
 from seq2seq.bundle import Bundle, Manifest, NetworkSpec
 from seq2seq.decoding import Network
 from seq2seq.evidence import UNKNOWN
@@ -50,8 +50,7 @@ Action = Callable[[], object]
 def run(models_dir: Path, *, repeats: int) -> dict[str, Any]:
     """Both accounts, as plain data."""
     os.sched_setaffinity(0, machine.divide(machine.cores(), 1).server)
-    routes: tuple[Route, ...] = ("add", "reverse")
-    parts = [row for route in routes for row in _parts(route, models_dir, repeats)]
+    parts = [row for route in ROUTES for row in _parts(route, models_dir, repeats)]
     return {
         "benchmark": "cost",
         "machine": machine.describe(),

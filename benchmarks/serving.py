@@ -22,7 +22,7 @@ from benchmarks import machine, open_loop, server, workload, wrk
 from benchmarks.contenders import CONTENDERS, Contender, Setup
 from benchmarks.environments import CannotPrepare
 from benchmarks.server import Running, ServerFailed
-from benchmarks.workload import Route
+from benchmarks.workload import ROUTES, Route
 from benchmarks.wrk import Measured, Requests, Sender
 
 DISTINCT = 5_000
@@ -85,16 +85,15 @@ class Results:
     failures: dict[str, list[str]] = field(default_factory=dict)
     sweep: list[dict[str, Any]] = field(default_factory=list)
 
-    def per_round(self, key: Key, figure: Callable[[Measured], float]) -> dict[int, float]:
-        return {number: figure(sample.measured) for number, sample in self.samples.get(key, {}).items()}
+    def per_round(self, key: Key, figure: str = "requests_per_second") -> dict[int, float]:
+        return {number: getattr(sample.measured, figure) for number, sample in self.samples.get(key, {}).items()}
 
     def best_peer(self, cores: int = 1) -> str:
         """The peer that answers most `/add` requests at 32 connections; empty if none was measured."""
         rates = {
             name: median(per_round.values())
             for name, contender in CONTENDERS.items()
-            if contender.kind == "peer"
-            and (per_round := self.per_round((name, "/add", 32, cores), lambda each: each.requests_per_second))
+            if contender.kind == "peer" and (per_round := self.per_round((name, "/add", 32, cores)))
         }
         return max(rates, key=lambda name: rates[name], default="")
 
@@ -130,9 +129,8 @@ def _loads(contender: Contender, cores: int) -> tuple[Load, ...]:
     if cores > 1:
         more = (Load("reverse", 32),) if contender.kind in ("ours", "floor") else ()
         return (Load("add", 32), Load("add", 256), *more)
-    routes: tuple[Route, ...] = ("add", "reverse")
-    singles = tuple(Load(route, connections) for route in routes for connections in (1, 32, 256))
-    batches = tuple(Load(route, connections, batch=True) for route in routes for connections in (1, 4))
+    singles = tuple(Load(route, connections) for route in ROUTES for connections in (1, 32, 256))
+    batches = tuple(Load(route, connections, batch=True) for route in ROUTES for connections in (1, 4))
     return (*singles, *batches) if contender.name in ("ours", "floor") else singles
 
 
@@ -142,11 +140,8 @@ class Bench:
     def __init__(self, models_dir: Path, directory: Path, window: int):
         self.results = Results()
         self._models_dir, self._directory, self._window = models_dir, directory, window
-        routes: tuple[Route, ...] = ("add", "reverse")
-        self.questions = {
-            route: workload.questions(models_dir, route, max(DISTINCT, BATCH_BODIES * workload.BATCH_ITEMS))
-            for route in routes
-        }
+        distinct = max(DISTINCT, BATCH_BODIES * workload.BATCH_ITEMS)
+        self.questions = {route: workload.questions(models_dir, route, distinct) for route in ROUTES}
         self._senders: dict[tuple[str, Load], Sender] = {}
 
     def measure(self, groups: Sequence[Sequence[Entry]], rounds: int) -> None:
@@ -267,8 +262,7 @@ class Bench:
 
 def _by_route(group: Sequence[Entry]) -> Iterator[tuple[Route, list[Entry]]]:
     """The routes of a group's loads, each with its entries."""
-    routes: tuple[Route, ...] = ("add", "reverse")
-    for route in routes:
+    for route in ROUTES:
         if entries := [entry for entry in group if any(load.route == route for load in entry.loads)]:
             yield route, entries
 
@@ -286,7 +280,7 @@ def run(names: Sequence[str], models_dir: Path, *, quick: bool, rounds: int, win
         bench = Bench(models_dir, Path(directory), window)
         bench.measure(groups, rounds)
         results = bench.results
-        full = results.per_round(("floor", "/add", 32, 1), lambda measured: measured.requests_per_second)
+        full = results.per_round(("floor", "/add", 32, 1))
         if full and not quick:
             swept = [name for name in ("ours", "floor", results.best_peer()) if name in CONTENDERS]
             bench.sweep(swept, median(full.values()), window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -10,7 +10,8 @@ from benchmarks import machine, stats
 from benchmarks.contenders import CONTENDERS
 from benchmarks.serving import WARM_UP_S, Key, Results, Sample
 from benchmarks.stats import Spread
-from benchmarks.wrk import Measured
+
+FIGURES = ("requests_per_second", "answers_per_second", "p50_us", "p90_us", "p99_us", "max_us")
 
 
 def report(results: Results, names: Sequence[str], *, quick: bool, rounds: int, window: int) -> dict[str, Any]:
@@ -47,21 +48,12 @@ def rows(results: Results) -> list[dict[str, Any]]:
 def _row(key: Key, samples: Sequence[Sample], checked: int) -> dict[str, Any]:
     name, route, connections, cores = key
     measured = [sample.measured for sample in samples]
-
-    def spread(figure: Callable[[Measured], float]) -> dict[str, float]:
-        return Spread.of([figure(each) for each in measured]).as_data()
-
     return {
         "contender": name,
         "route": route,
         "connections": connections,
         "workers": cores,
-        "requests_per_second": spread(lambda each: each.requests_per_second),
-        "answers_per_second": spread(lambda each: each.answers_per_second),
-        "p50_us": spread(lambda each: each.p50_us),
-        "p90_us": spread(lambda each: each.p90_us),
-        "p99_us": spread(lambda each: each.p99_us),
-        "max_us": spread(lambda each: each.max_us),
+        **{name: Spread.of([getattr(each, name) for each in measured]).as_data() for name in FIGURES},
         "requests": sum(each.requests for each in measured),
         "answers_checked": sum(each.answers for each in measured) if CONTENDERS[name].check == "truth" else 0,
         "answers_checked_before": checked,
@@ -78,7 +70,7 @@ def headline(results: Results) -> dict[str, Any]:
     most = max((cores for _, _, _, cores in results.samples), default=1)
     figures: dict[str, list[float]] = {}
 
-    def compare(name: str, ours: Key, theirs: Key, figure: Callable[[Measured], float] = _rate) -> None:
+    def compare(name: str, ours: Key, theirs: Key, figure: str = "requests_per_second") -> None:
         figures[name] = stats.ratios(results.per_round(ours, figure), results.per_round(theirs, figure))
 
     def key(name: str, route: str = "/add", connections: int = 32, cores: int = 1) -> Key:
@@ -91,39 +83,22 @@ def headline(results: Results) -> dict[str, Any]:
     compare("add_to_best_peer_c32", key("ours"), key(results.best_peer()))
     compare("add_to_tutorial_c32", key("ours"), key("tutorial"))
     compare("add_to_keras_thread_c32", key("ours"), key("keras-thread"))
-    compare("add_p99_to_floor_c32", key("ours"), key("floor"), _p99)
-    compare("reverse_p99_to_floor_c32", key("ours", "/reverse"), key("floor", "/reverse"), _p99)
+    compare("add_p99_to_floor_c32", key("ours"), key("floor"), "p99_us")
+    compare("reverse_p99_to_floor_c32", key("ours", "/reverse"), key("floor", "/reverse"), "p99_us")
     for route in ("add", "reverse"):
         one = (key(name, f"/{route}", 1) for name in ("ours", "floor"))
         figures[f"{route}_c1_median_over_floor_us"] = stats.differences(
-            *(results.per_round(each, _p50) for each in one)
+            *(results.per_round(each, "p50_us") for each in one)
         )
     for connections in (1, 4):
-        batch = results.per_round(key("ours", "/add/batch", connections), lambda each: each.answers_per_second)
+        batch = results.per_round(key("ours", "/add/batch", connections), "answers_per_second")
         figures[f"add_batch_c{connections}_expressions_per_second"] = list(batch.values())
     if most > 1:
         peer = results.best_peer(most)
         compare("add_to_floor_c32_all_cores", key("ours", cores=most), key("floor", cores=most))
         compare("add_to_best_peer_c32_all_cores", key("ours", cores=most), key(peer, cores=most))
         compare("add_all_cores_to_one_c32", key("ours", cores=most), key("ours"))
-    measured = {name: values for name, values in figures.items() if values}
-    return {
-        "best_peer": results.best_peer(),
-        "ratios": {name: Spread.of(values).as_data()["median"] for name, values in measured.items()},
-        "ratios_spread": {name: Spread.of(values).as_data() for name, values in measured.items()},
-    }
-
-
-def _rate(measured: Measured) -> float:
-    return measured.requests_per_second
-
-
-def _p50(measured: Measured) -> float:
-    return measured.p50_us
-
-
-def _p99(measured: Measured) -> float:
-    return measured.p99_us
+    return {"best_peer": results.best_peer(), **stats.spreads(figures)}
 
 
 def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -53,7 +53,6 @@ def run(names: Sequence[str], models_dir: Path, *, rounds: int) -> dict[str, Any
             if number:  # the first start of each brings its files into the page cache
                 starts.setdefault(contender.name, {})[number] = figures
     rows = [_row(contender, list(starts[contender.name].values())) for contender in chosen if contender.name in starts]
-    ratios = _ratios(starts)
     return {
         "benchmark": "startup",
         "machine": machine.describe(),
@@ -61,8 +60,7 @@ def run(names: Sequence[str], models_dir: Path, *, rounds: int) -> dict[str, Any
         "failures": failures,
         "rows": rows,
         "image": image_mb(),
-        "ratios": {name: spread["median"] for name, spread in ratios.items()},
-        "ratios_spread": ratios,
+        **stats.spreads(_ratios(starts)),
     }
 
 
@@ -89,18 +87,17 @@ def _row(contender: Contender, starts: Sequence[Mapping[str, float]]) -> dict[st
     }
 
 
-def _ratios(starts: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+def _ratios(starts: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, list[float]]:
     """Others over ours, and ours as it is."""
     ours = starts.get("ours", {})
-    measured: dict[str, dict[str, float]] = {}
+    measured: dict[str, list[float]] = {}
     for figure, name in (("start_s", "start"), ("pss_mb", "memory")):
         mine = {number: start[figure] for number, start in ours.items()}
-        if mine:
-            measured[f"{name}_{figure.rpartition('_')[2]}"] = Spread.of(list(mine.values())).as_data()
+        measured[f"{name}_{figure.rpartition('_')[2]}"] = list(mine.values())
         for other, theirs in starts.items():
-            values = stats.ratios({number: start[figure] for number, start in theirs.items()}, mine)
-            if values and other != "ours":
-                measured[f"{name}_{other}_to_ours"] = Spread.of(values).as_data()
+            if other != "ours":
+                others = {number: start[figure] for number, start in theirs.items()}
+                measured[f"{name}_{other}_to_ours"] = stats.ratios(others, mine)
     return measured
 
 

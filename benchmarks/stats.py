@@ -28,6 +28,12 @@ class Spread:
         return {name: significant(value, digits) for name, value in vars(self).items()}
 
 
+def spreads(measured: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
+    """The spread of each ratio, and its median alone. What was not measured is left out."""
+    found = {name: Spread.of(values).as_data() for name, values in measured.items() if values}
+    return {"ratios": {name: spread["median"] for name, spread in found.items()}, "ratios_spread": found}
+
+
 def ratios(ours: Rounds, theirs: Rounds) -> list[float]:
     """Ours over theirs, round by round. What disturbs a round disturbs both, so it cancels out."""
     return [ours[number] / theirs[number] for number in sorted(set(ours) & set(theirs)) if theirs[number]]

@@ -31,14 +31,12 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
                 outcomes.setdefault((kind, problem), {})[number] = outcome
                 sys.stderr.write(f"  {kind:10}{problem:6} {outcome}\n")
         sys.stderr.write(f"round {number + 1} of {rounds} done\n")
-    ratios = headline(outcomes)
     return {
         "benchmark": "training",
         "machine": machine.describe(),
         "settings": {"rounds": rounds, "quick": quick, "seeds": list(range(1, rounds + 1))},
         "rows": [_row(kind, problem, outcomes) for problem in PROBLEMS for kind in ("given", "ours")],
-        "ratios": {name: spread["median"] for name, spread in ratios.items()},
-        "ratios_spread": ratios,
+        **stats.spreads(headline(outcomes)),
     }
 
 
@@ -53,7 +51,7 @@ def trial(kind: str, problem: str, seed: int) -> dict[str, float]:
     return outcome
 
 
-def headline(outcomes: Outcomes) -> dict[str, dict[str, float]]:
+def headline(outcomes: Outcomes) -> dict[str, list[float]]:
     """How many times faster ours are, and how many answers are wrong."""
     measured: dict[str, list[float]] = {}
     for problem in PROBLEMS:
@@ -69,7 +67,7 @@ def headline(outcomes: Outcomes) -> dict[str, dict[str, float]]:
         )
         for kind in ("given", "ours"):
             measured[f"{problem}_{kind}_wrong"] = list(figures(kind, "wrong").values())
-    return {name: Spread.of(values).as_data() for name, values in measured.items()}
+    return measured
 
 
 def _row(kind: str, problem: str, outcomes: Outcomes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from seq2seq import bundle
 from seq2seq.problem import oracle
 
 Route = Literal["add", "reverse"]
+ROUTES: tuple[Route, ...] = ("add", "reverse")
 MODELS: dict[Route, str] = {"add": "addition", "reverse": "reversal"}
 FIELDS: dict[Route, tuple[str, str]] = {"add": ("expression", "sum"), "reverse": ("sequence", "reversed")}
 """The field that asks, which every answer repeats, and the field that answers."""

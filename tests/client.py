@@ -42,9 +42,14 @@ class Client:
         return await self._send(method, path, options)
 
     async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with async_client(self.app) as client:
             return await client.request(method, path, **options)
+
+
+def async_client(app: ASGIApp) -> httpx.AsyncClient:
+    """A client for tests that are coroutines."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
 def client_of_fakes(**settings: Any) -> Client:

@@ -1,4 +1,8 @@
-"""Which files are collected: those that need Keras are not even imported where their marker is deselected."""
+"""What all tests share.
+
+Files that need Keras are not even imported where their marker is deselected. A test that is a coroutine runs on a loop
+of its own, by anyio's plugin of pytest: see `anyio_mode` in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,11 @@ import pytest
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     needs_keras = collection_path.suffix == ".py" and "pytestmark = pytest.mark.training" in collection_path.read_text()
     return True if needs_keras and "not training" in config.option.markexpr else None
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture

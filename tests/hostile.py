@@ -1,7 +1,8 @@
 """Hostile clients, a connection of each kind: `python hostile.py PORT SECONDS` attacks a service on this machine.
 
-A process of its own, so that it slows down nobody who measures. Each goes on until its time is over, over a new
-connection where the last one was closed. Prints how often each was let in and what it was answered, as JSON.
+It runs as a process of its own, so that it does not slow down the process that measures. Each client attacks until its
+time is over, and connects again when its connection is closed. Prints as JSON how often each connected and what it was
+answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Load for the reliability tests: many connections at once, every answer held against the truth.
 
-Over bare sockets, so that one core can ask some thousands of times a second and no library hides what a connection
-did: whatever does not end in one whole answer is a failure, and said to be one.
+It uses bare sockets. So one core can ask some thousands of times a second, and no library hides what a connection did.
+Whatever does not end in one whole answer counts as a failure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 ANSWER_S = 30.0
 QUESTIONS = 500
-"""How many different ones an open loop asks in turns, made beforehand: what it does between two makes it late."""
+"""How many questions an open loop asks in turn. They are made beforehand, so that none makes the loop late."""
 
 
 class Question(NamedTuple):
@@ -86,6 +86,18 @@ class Tally:
         assert set(self.statuses) == {200}, self.statuses
 
 
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer; `100 Continue` is none."""
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        status = int(status_line.split()[1])
+        if status != 100:
+            break
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return status, headers, await reader.readexactly(int(headers["content-length"]))
+
+
 class Connection:
     """Asks one question after another; connects when first needed, and anew once the server said that it closes."""
 
@@ -95,29 +107,32 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, question: Question, due: float | None = None) -> Answer:
-        """Raises `Failed` where no whole answer comes, after which the next question is asked over a new connection."""
-        due = asyncio.get_running_loop().time() if due is None else due
-        try:
-            return await asyncio.wait_for(self._ask(question, due), ANSWER_S)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
-            self.close()
-            raise Failed(f"{type(error).__name__}: {error}") from error
-
-    async def _ask(self, question: Question, due: float) -> Answer:
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
-        assert self._reader is not None
-        self._writer.write(
+        """Raises `Failed` if no whole answer comes. The next question then goes over a new connection."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() if due is None else due
+        status, headers, body = await self.exchange(
             b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (question.path.encode("ascii"), len(question.body), question.body)
         )
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await self._reader.readexactly(int(headers["content-length"]))
+        return Answer(status, headers, body, loop.time() - due)
+
+    async def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to a request. Raises `Failed` as `ask` does."""
+        try:
+            status, headers, body = await asyncio.wait_for(self._exchange(request), ANSWER_S)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
+            self.close()
+            raise Failed(f"{type(error).__name__}: {error}") from error
         if headers.get("connection") == "close":
             self.close()
-        return Answer(int(status_line.split()[1]), headers, body, asyncio.get_running_loop().time() - due)
+        return status, headers, body
+
+    async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        assert self._reader is not None
+        self._writer.write(request)
+        return await read_answer(self._reader)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -142,7 +157,7 @@ def sums(seed: int, items: int = 1) -> Iterator[Question]:
 async def closed_loop(choose: Callable[[], Awaitable[int]] | int, clients: int, items: int = 1) -> AsyncIterator[Tally]:
     """Clients that each ask again once they are answered, for as long as the context lasts.
 
-    `choose` is the port, or finds one; a client looks whether it still is the one before each question.
+    `choose` is the port, or finds it before each question. A client connects again when it is another one.
     """
     tally = Tally()
     goes_on = True

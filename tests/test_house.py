@@ -16,20 +16,27 @@ from seq2seq.problems import from_spec
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+LAYOUT = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
+
+
+def modules_in(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in the file: `import a.b` and `from a import b` both give `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 def imported(package: str) -> dict[str, set[str]]:
-    """The top-level modules that each file of a package imports, wherever in the file."""
-    found = {}
-    for path in (ROOT / package).rglob("*.py"):
-        names = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module.split(".")[0])
-        found[path.relative_to(ROOT / package).as_posix()] = names - set(sys.stdlib_module_names)
-    return found
+    """The top-level modules that each file of a package imports."""
+    return {
+        path.relative_to(ROOT / package).as_posix(): {name.partition(".")[0] for name in modules_in(path)}
+        - set(sys.stdlib_module_names)
+        for path in (ROOT / package).rglob("*.py")
+    }
 
 
 def test_imports_run_one_way() -> None:
@@ -47,21 +54,9 @@ ROOMS = ("text", "settings", "keys", "serving", "http", "operations", "api", "in
 """The parts of `app`; each imports those before it only. `api` and `inference_protocol` do not know each other."""
 
 
-def room_of(module: str) -> str:
-    return module.removeprefix("app.").partition(".")[0]
-
-
-def imports_within_app(path: Path) -> set[str]:
-    """The parts of `app` that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {room_of(alias.name) for alias in node.names if alias.name.startswith("app.")}
-        elif isinstance(node, ast.ImportFrom) and node.module == "app":
-            found |= {alias.name for alias in node.names if alias.name != "VERSION"}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app."):
-            found.add(room_of(node.module or ""))
-    return found
+def rooms_in(path: Path) -> set[str]:
+    """The parts of `app` that a file imports."""
+    return {name.split(".")[1] for name in modules_in(path) if name.startswith("app.")} - {"VERSION"}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -70,7 +65,7 @@ def test_imports_run_one_way_inside_the_app(room: str) -> None:
     files = list(place.rglob("*.py")) or [place.with_suffix(".py")]
     allowed = {room, *ROOMS[: ROOMS.index(room)]} - ({"api"} if room == "inference_protocol" else set())
     for path in files:
-        assert imports_within_app(path) <= allowed, path
+        assert rooms_in(path) <= allowed, path
 
 
 def test_every_part_of_the_app_has_its_place() -> None:
@@ -133,17 +128,15 @@ def test_the_page_of_settings_lists_every_one() -> None:
 
 
 def test_the_layout_names_every_module() -> None:
-    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
     modules = [path for package in ("seq2seq", "training", "app") for path in (ROOT / package).glob("*.py")]
     modules += [path for path in (ROOT / "app").glob("*/*.py") if path.parent.name in ("serving", "http", "operations")]
-    assert [path.name for path in modules if path.name != "__init__.py" and path.name not in layout] == []
+    assert [path.name for path in modules if path.name != "__init__.py" and path.name not in LAYOUT] == []
 
 
 def test_the_layout_names_nothing_else() -> None:
-    layout = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layout")[2]
     packages = ("seq2seq", "training", "app", "benchmarks", "deploy")
     there = {path.name for package in packages for path in (ROOT / package).rglob("*.py")}
-    assert set(re.findall(r"\w+\.py", layout)) - there == set()
+    assert set(re.findall(r"\w+\.py", LAYOUT)) - there == set()
 
 
 def test_the_service_has_the_projects_version() -> None:

@@ -22,12 +22,10 @@ def hide(version: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_roll_back(tmp_path: Path, workers: int, remove: Callable[[Path], None]) -> None:
     assert f"`{LOGGED}`" in " ".join(OPERATE.split())
-    models_dir = tmp_path / "models"
-    shutil.copytree(service.ROOT / "models", models_dir)
+    models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
     copied(models_dir, 2)
     with service.running(models_dir=models_dir, watch_s=0.1, workers=workers, drain_s=0) as running:
-        for _ in range(workers - 1):
-            running.await_line(r"worker \d+ started")
+        running.await_workers(workers)
         assert running.ask("POST", "/add", {"expression": "1+1"})[1]["model"]["version"] == "2"
 
         remove(models_dir / "addition" / "2")

@@ -21,41 +21,31 @@ from app.serving.served_model import NotLoaded, UnknownVersion
 from app.text import clipped
 
 
-def _unknown(error: UnknownModel | UnknownVersion) -> ProblemError:
-    return ProblemError(404, clipped(str(error)))
-
-
 def _invalid(error: Invalid) -> ProblemError:
     detail = str(error) if error.count == 1 else f"{error}; and {error.count - 1} more, see errors"
     return ProblemError(422, f"{detail[:1].upper()}{detail[1:]}.", errors=error.faults)
 
 
-def _queue_full(_: QueueFull) -> ProblemError:
-    return ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"})
-
-
-def _late(_: DeadlinePassed) -> ProblemError:
-    detail = "The deadline passed before the request's turn came. Allow more time, or try again later."
-    return ProblemError(504, detail)
-
-
 CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda error: error,
     ClientDisconnect: lambda _: ProblemError(400, "The connection was closed before the whole request arrived."),
-    UnknownModel: _unknown,
-    UnknownVersion: _unknown,
+    UnknownModel: lambda error: ProblemError(404, clipped(str(error))),
+    UnknownVersion: lambda error: ProblemError(404, clipped(str(error))),
     Invalid: _invalid,
-    QueueFull: _queue_full,
+    QueueFull: lambda _: ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"}),
     NotLoaded: lambda error: ProblemError(503, clipped(str(error))),
-    DeadlinePassed: _late,
+    DeadlinePassed: lambda _: ProblemError(
+        504, "The deadline passed before the request's turn came. Allow more time, or try again later."
+    ),
 }
 
 
-def problem_of(error: Exception) -> ProblemError | None:
-    """The problem that an exception stands for; None for a failure of the service."""
-    found = (CATALOGUE[each] for each in type(error).__mro__ if each in CATALOGUE)
-    make = next(found, None)
-    return None if make is None else make(error)
+def answer(scope: Scope, error: Exception) -> Response | None:
+    """The answer to a request that ends with an exception; None for a failure of the service."""
+    for kind in type(error).__mro__:
+        if kind in CATALOGUE:
+            return response(scope, CATALOGUE[kind](error))
+    return None
 
 
 def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
@@ -63,17 +53,8 @@ def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
     return {**dict.fromkeys(CATALOGUE, _on_exception), HTTPException: _on_http}
 
 
-def answer(scope: Scope, error: Exception) -> Response | None:
-    """The answer to a request that ends with an exception; None for a failure of the service."""
-    problem = problem_of(error)
-    return None if problem is None else response(scope, problem)
-
-
-async def _on_exception(request: Request, error: Exception) -> Response:
-    found = answer(request.scope, error)
-    if found is None:
-        raise error
-    return found
+async def _on_exception(request: Request, error: Exception) -> Response | None:
+    return answer(request.scope, error)  # never None: FastAPI calls this only for what is in the catalogue
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:

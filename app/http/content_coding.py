@@ -1,6 +1,6 @@
-"""Content codings of HTTP: bodies inflated, no further than a limit, and answers made smaller where that is wanted.
+"""Content codings of HTTP, `gzip` and `deflate`: inflates bodies up to a limit, and deflates answers on demand.
 
-Knows nothing of what the bodies say. It knows `gzip` and `deflate`, which every client has.
+Knows nothing of what the bodies say.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from app.http.problem_details import ProblemError
 from app.text import clipped
 
 FORMATS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""What zlib calls each coding; gzip comes first since it is the one that is preferred."""
+"""Each coding, with its number in zlib. The first one is preferred."""
 
 SMALLEST = 1_024
 """Bytes from which an answer is worth making smaller."""
 
-
 NOTHING = re.compile(r"0(\.0*)?")
+"""The weight of a coding that a client does not accept."""
 
 
 def decoded(body: bytes, coding: bytes, limit: int) -> bytes:

@@ -1,7 +1,7 @@
-"""Who is answered: requests for a host that is ours, of web pages that may ask, with a key that is known.
+"""Who is answered: checks the host, the web page's origin and the key of a request.
 
-Each of the three stands in front of the routes only where a setting asks for it; what nobody asks for costs nothing.
-Whoever asks after the service's health needs neither key nor host. Knows nothing of what the routes do.
+A check runs only if a setting asks for it. The health routes need neither key nor host. Knows nothing of what the
+routes do.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class KeyCheck:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _asks_after_health(scope):
+        if scope["type"] == "http" and scope["path"] not in HEALTH:
             key = _key(dict(scope["headers"]))
             name = self._keys.name_of(key) if key else None
             if name is None:
@@ -153,7 +153,7 @@ class HostCheck:
         if scope["type"] == "http":
             if self._is_ours(scope):
                 scope.setdefault("state", {})[CHECKED] = True
-            elif not _asks_after_health(scope):
+            elif scope["path"] not in HEALTH:
                 await problem_details.response(scope, WRONG_HOST)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -191,7 +191,3 @@ class _Refusal(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await problem_details.response(scope, self._problem)(scope, receive, send)
-
-
-def _asks_after_health(scope: Scope) -> bool:
-    return scope["path"] in HEALTH

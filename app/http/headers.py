@@ -1,7 +1,7 @@
-"""What answers tell browsers: take this for what it says that it is, keep it nowhere, show it in no frame.
+"""Headers for browsers: trust the content type, store nothing, show nothing in a frame.
 
-Knows nothing of routes. Predictions and errors carry `ANSWER`, which concerns whoever reads them; every other answer
-carries all of `PAGE` but what it says otherwise itself.
+Predictions and errors carry `ANSWER`. Every other answer carries `PAGE`, but keeps what it says itself. Knows nothing
+of routes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGE = [
 
 
 class PageHeaders:
-    """Adds what is missing of `PAGE` to every answer."""
+    """Adds to every answer those headers of `PAGE` that it lacks."""
 
     def __init__(self, app: ASGIApp):
         self._app = app

@@ -31,7 +31,6 @@ MOST_DIGITS = 12
 MOST_PARAMETERS = 100
 """How many parameters a query may hold, so that a long one holds nobody up."""
 
-SEGMENT = "[^/]+"
 RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON_ANSWER: RawHeaders = ((b"content-type", MEDIA_TYPE), *ANSWER)
 HEAD = b"".join(b"%b: %b\r\n" % header for header in JSON_ANSWER) + b"content-length: %d\r\n" + HEADER + b": %b\r\n"
@@ -90,11 +89,6 @@ class Operation:
     has_query: bool = False
     is_json: bool = False
 
-    @property
-    def pattern(self) -> str:
-        """A pattern whose groups are the model's name and its version's number, if the path has them."""
-        return re.sub(r"{\w+}", f"({SEGMENT})", self.path)
-
 
 class Lane:
     """Answers requests for its operations, and hands all others on.
@@ -114,7 +108,9 @@ class Lane:
         operations = list(operations)
         self._is_watched = is_watched
         self._fixed = {each.path: each for each in operations if "{" not in each.path}
-        self._patterns = [(re.compile(each.pattern), each) for each in operations if "{" in each.path]
+        self._patterns = [
+            (re.compile(re.sub(r"{\w+}", "([^/]+)", each.path)), each) for each in operations if "{" in each.path
+        ]
         self._repository = repository
         self._bodies = bodies
         self._otherwise = otherwise

@@ -1,39 +1,30 @@
-"""The OpenAPI document and the page that shows it. Knows no models.
-
-The page is Swagger UI, served from the installed package `fastapi-offline` and not from a network far away, so that
-it works where there is none.
-"""
+"""The OpenAPI document: what FastAPI writes, the lane's routes, and what all routes share. Knows no models."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from importlib import resources
 from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute
 
 from app.http import problem_details
 from app.http.guards import HEALTH
 from app.http.lane import MOST_DIGITS
 from app.http.middleware import SANE
-from app.http.problem_details import MEANINGS, Problem
+from app.http.problem_details import Problem
+from app.http.schemas import PLACES
 
 SCHEMAS = "#/components/schemas/{model}"
 TIMEOUT_DESCRIBED = {
@@ -42,25 +33,13 @@ TIMEOUT_DESCRIBED = {
     "description": "Milliseconds that the request may take; it can only shorten what the service grants",
     "schema": {"type": "integer", "minimum": 1, "maximum": 10**MOST_DIGITS - 1, "examples": [5_000]},
 }
-PLACES = {"name": "The model's name", "number": "The number of one of the model's versions"}
-"""What stands in a path for a model, and for its version."""
-
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
-"""How FastAPI describes the errors that this service never gives."""
+"""FastAPI's own description of invalid requests. No route gives that answer."""
 
-
-POLICY = (
-    "default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""What the page may load: its assets, and the one script in it, which is known by its hash."""
-
-KEPT = "private, max-age=86400"
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_GIVEN = {
@@ -161,17 +140,23 @@ class DocumentedAPI(FastAPI):
         _drop_fastapi_errors(document)
         problem = Document()
         problem.add_schema(Problem, "serialization")
-        parts = [*self._documents(served), problem]
-        for part in parts:
+        places: dict[str, list[str]] = {}
+        for part in [*self._documents(served), problem]:
             document["paths"] |= part.paths
             document["components"]["schemas"] |= part.schemas
-        for part in parts:
-            _add_examples(document, part.places)
+            places |= part.places
+        document["components"] |= {
+            "headers": {REQUEST_ID: REQUEST_ID_ANSWERED},
+            "parameters": {REQUEST_ID: REQUEST_ID_GIVEN},
+        }
         if self._asks_for_keys:
-            _add_refusal(document, 401)
-            _add_keys(document)
-        _add_errors_of_connections(document)
-        _add_request_id(document)
+            document["components"]["securitySchemes"] = KEY_SCHEMES
+        for path, operation in _operations(document):
+            _add_examples(operation, places)
+            if self._asks_for_keys and path not in HEALTH:
+                _add_keys(path, operation)
+            _add_errors_of_connections(path, operation)
+            _add_request_id(operation)
         return document
 
 
@@ -193,127 +178,50 @@ def finish(routes: Iterable[BaseRoute]) -> None:
                 route.methods.add("HEAD")
 
 
-def _add_examples(document: dict[str, Any], places: Mapping[str, list[str]]) -> None:
-    """Show what a path may name, for every operation."""
-    for _, operation in _operations(document):
-        for parameter in operation.get("parameters", []):
-            if parameter["in"] == "path" and places.get(parameter["name"]):
-                parameter["schema"]["examples"] = places[parameter["name"]]
-
-
 def _drop_fastapi_errors(document: dict[str, Any]) -> None:
     for name in FASTAPI_ERRORS:
         document["components"]["schemas"].pop(name, None)
-    for path in document["paths"].values():
-        for operation in path.values():
-            if FASTAPI_ERRORS[0] in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
+    for _, operation in _operations(document):
+        operation["responses"].pop("422", None)
 
 
-def _guarded(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The operations that are not open to everybody."""
-    paths = document["paths"].items()
-    return [operation for path, operations in paths if path not in HEALTH for operation in operations.values()]
-
-
-def _add_refusal(document: dict[str, Any], status: int) -> None:
-    """Have every operation that is guarded give this error, in the form of its others."""
-    for operation in _guarded(document):
-        answers = operation["responses"]
-        refusal = {
-            "description": MEANINGS[status],
-            "content": answers["500"]["content"],
-            "headers": problem_details.HEADERS[status],
-        }
-        operation["responses"] = {str(status): refusal} | answers
-
-
-def _add_keys(document: dict[str, Any]) -> None:
-    document["components"]["securitySchemes"] = KEY_SCHEMES
-    for operation in _guarded(document):
-        operation["security"] = [{name: []} for name in KEY_SCHEMES]
-
-
-def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each with its path."""
-    return [(path, operation) for path, operations in document["paths"].items() for operation in operations.values()]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            yield path, operation
 
 
-def _add_errors_of_connections(document: dict[str, Any]) -> None:
-    """Have every operation give what a connection answers by itself.
+def _add_examples(operation: dict[str, Any], places: Mapping[str, list[str]]) -> None:
+    """Show what the path may name."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and places.get(parameter["name"]):
+            parameter["schema"]["examples"] = places[parameter["name"]]
+
+
+def _add_keys(path: str, operation: dict[str, Any]) -> None:
+    """Have an operation ask for a key, and refuse a request without one."""
+    operation["security"] = [{name: []} for name in KEY_SCHEMES]
+    operation["responses"]["401"] = problem_details.described(401, problem_details.content(path, 401))
+
+
+def _add_errors_of_connections(path: str, operation: dict[str, Any]) -> None:
+    """Have an operation give what a connection answers by itself.
 
     It gives a problem where it cannot tell yet which route is meant, so under the inference protocol either may come.
     """
-    for path, operation in _operations(document):
-        answers = operation["responses"]
-        for status in (400, 408, 431):
-            described = answers.setdefault(str(status), {"description": MEANINGS[status], "content": {}})
-            described["content"] |= problem_details.problem_content(status)
-            if problem_details.is_inference_protocol(path) and status != 431:
-                described["content"] |= problem_details.protocol_content(status)
-        operation["responses"] = dict(sorted(answers.items()))
+    answers = operation["responses"]
+    for status in (400, 408, 431):
+        answer = answers.setdefault(str(status), problem_details.described(status, {}))
+        answer["content"] |= problem_details.problem_content(status)
+        if status != 431:
+            answer["content"] |= problem_details.content(path, status)
+    operation["responses"] = dict(sorted(answers.items()))
 
 
-def _add_request_id(document: dict[str, Any]) -> None:
-    """Have every operation take an id, and every answer carry one."""
-    document["components"]["headers"] = {REQUEST_ID: REQUEST_ID_ANSWERED}
-    document["components"]["parameters"] = {REQUEST_ID: REQUEST_ID_GIVEN}
-    for _, operation in _operations(document):
-        parameters = operation.setdefault("parameters", [])
-        parameters.append({"$ref": f"#/components/parameters/{REQUEST_ID}"})
-        for answer in operation["responses"].values():
-            carried = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
-            answer["headers"] = answer.get("headers", {}) | carried
-
-
-class _Assets(StaticFiles):
-    """Files that browsers may keep for a day."""
-
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
-        response = super().file_response(*arguments, **options)
-        response.headers["Cache-Control"] = KEPT
-        return response
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        try:
-            return await super().get_response(path, scope)
-        except OSError as error:
-            raise problem_details.out_of_files(error) from None
-
-
-def home(title: str, root_path: str, links: Sequence[str]) -> Route:
-    """The page at the service's address, which leads to others. Its links hold behind a proxy's prefix as well."""
-    root = f"{root_path}/" if root_path else ""  # the page may be asked for by the prefix alone
-    items = "".join(f'<li><a href="{root}{link}">{link}</a></li>' for link in links)
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{items}</ul>'
-    )
-
-    async def show(_: Request) -> HTMLResponse:
-        return HTMLResponse(page)
-
-    return Route("/", show)
-
-
-def routes(title: str) -> list[BaseRoute]:
-    """The page and what it loads, by links that hold behind a proxy's prefix as well."""
-    assets = resources.files("fastapi_offline") / "static"
-
-    async def page(_: Request) -> HTMLResponse:
-        response = get_swagger_ui_html(
-            title=title,
-            openapi_url="openapi.json",
-            swagger_js_url="docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="docs/assets/swagger-ui.css",
-            swagger_favicon_url="docs/assets/favicon.png",
-        )
-        response.headers["Content-Security-Policy"] = policy(bytes(response.body))
-        return response
-
-    return [Route("/docs", page), Mount("/docs/assets", _Assets(directory=str(assets)))]
-
-
-def policy(page: bytes) -> str:
-    """The Content-Security-Policy of a page with one script in it."""
-    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
-    return POLICY.format(digest=base64.b64encode(hashlib.sha256(script).digest()).decode("ascii"))
+def _add_request_id(operation: dict[str, Any]) -> None:
+    """Have an operation take an id, and every answer carry one."""
+    operation.setdefault("parameters", []).append({"$ref": f"#/components/parameters/{REQUEST_ID}"})
+    carried = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
+    for answer in operation["responses"].values():
+        answer["headers"] = answer.get("headers", {}) | carried

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -29,22 +30,9 @@ INFERENCE_PROTOCOL = "/v2"
 MOST_FAULTS = 20
 """How many faults one answer lists."""
 
-TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
+RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""What RFC 9110 calls these statuses. Python 3.11 has older names."""
+
 MEANINGS = {
     400: "A header, a query parameter or the compressed body is wrong.",
     401: "The API key is missing or unknown.",
@@ -139,7 +127,7 @@ def response(scope: Scope, error: ProblemError) -> Response:
 
 def _problem(scope: Scope, error: ProblemError) -> Problem:
     return Problem(
-        title=TITLES.get(error.status, "Error"),
+        title=title(error.status),
         status=error.status,
         detail=error.detail,
         instance=clipped(quote(scope["path"])),
@@ -152,31 +140,37 @@ def is_inference_protocol(path: str) -> bool:
     return path == INFERENCE_PROTOCOL or path.startswith(f"{INFERENCE_PROTOCOL}/")
 
 
+def title(status: int) -> str:
+    """What a status means."""
+    return RENAMED.get(status) or HTTPStatus(status).phrase
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these errors, for a route that can give them."""
-    return {status: described(MEANINGS[status], status, problem_content(status)) for status in statuses}
+    return {status: described(status, problem_content(status)) for status in statuses}
 
 
-def described(meaning: str, status: int, content: dict[str, Any]) -> dict[str, Any]:
+def described(status: int, content: dict[str, Any], meanings: Mapping[int, str] = MEANINGS) -> dict[str, Any]:
     """The OpenAPI description of one error, with its headers."""
-    return {"description": meaning, "content": content, **({"headers": HEADERS[status]} if status in HEADERS else {})}
+    found = {"description": meanings[status], "content": content}
+    return found | {"headers": HEADERS[status]} if status in HEADERS else found
+
+
+def content(path: str, status: int) -> dict[str, Any]:
+    """An error of this path as the OpenAPI document has it."""
+    return protocol_content(status) if is_inference_protocol(path) else problem_content(status)
 
 
 def problem_content(status: int) -> dict[str, Any]:
     """A problem as the OpenAPI document has it."""
-    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}}
+    problem = Problem(
+        title=title(status), status=status, detail=DETAILS[status], instance="/models", request_id="b0f18675a0957484"
+    )
+    if status == 422:
+        problem.errors = [Fault(pointer="", detail="the body is empty; send an object", rule="json")]
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem.model_dump()}}
 
 
 def protocol_content(status: int) -> dict[str, Any]:
     """The same for the Open Inference Protocol."""
     return {JSON: {"schema": {"$ref": "#/components/schemas/ProtocolError"}, "example": {"error": DETAILS[status]}}}
-
-
-def _example(status: int) -> dict[str, Any]:
-    problem = Problem(
-        title=TITLES[status], status=status, detail=DETAILS[status], instance="/models", request_id="b0f18675a0957484"
-    )
-    if status == 422:
-        fault = Fault(pointer="", detail="the body is empty; send an object", rule="json")
-        problem = problem.model_copy(update={"errors": [fault]})
-    return problem.model_dump()

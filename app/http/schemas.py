@@ -18,9 +18,11 @@ from seq2seq.problem import RuleBroken
 MOST_ITEMS = 1000
 """How many items a batch may hold."""
 
-ModelName = Annotated[str, Path(description="The model's name")]
-ModelVersion = Annotated[str, Path(description="The number of one of the model's versions")]
-"""What stands in a path for a model."""
+PLACES = {"name": "The model's name", "number": "The number of one of the model's versions"}
+"""What stands in a path for a model, and for its version."""
+
+ModelName = Annotated[str, Path(description=PLACES["name"])]
+ModelVersion = Annotated[str, Path(description=PLACES["number"])]
 
 Version = Annotated[
     str | None,

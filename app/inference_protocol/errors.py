@@ -16,4 +16,4 @@ PROTOCOL_MEANINGS = MEANINGS | {
 
 def protocol_documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these errors, for a route of the protocol."""
-    return {status: described(PROTOCOL_MEANINGS[status], status, protocol_content(status)) for status in statuses}
+    return {status: described(status, protocol_content(status), PROTOCOL_MEANINGS) for status in statuses}

@@ -13,7 +13,6 @@ Knows no routes. What a request is, and which are refused, says `request_framing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -32,16 +31,16 @@ SLOW = ProblemError(408, "The request did not arrive in time.")
 class HttpProtocol(RequestReader):
     """As uvicorn's, but for what is said above.
 
-    Its class says how long it waits, who is told of requests that are refused here, and what `RequestReader` asks for.
+    read_timeout_s  how long it waits for a request, and for a client to read its answer
+    note            is told of requests that are refused here
     """
-
-    read_timeout_s: float = 20.0
-    note: Log = staticmethod(lambda *_: None)
 
     transport: OneWrite  # type: ignore[assignment]
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(self, *arguments: Any, read_timeout_s: float = 20.0, note: Log = lambda *_: None, **options: Any):
         super().__init__(*arguments, **options)
+        self._read_timeout_s = read_timeout_s
+        self._note = note
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._task: asyncio.Task[None] | None = None
         self._dated: list[tuple[bytes, bytes]] | None = None
@@ -78,7 +77,7 @@ class HttpProtocol(RequestReader):
 
     def _await_request(self) -> None:
         if self._read_timer is None:
-            self._read_timer = self.loop.call_later(self.read_timeout_s, self._came_too_slowly)
+            self._read_timer = self.loop.call_later(self._read_timeout_s, self._came_too_slowly)
 
     def _end_read_timer(self) -> None:
         if self._read_timer is not None:
@@ -115,7 +114,7 @@ class HttpProtocol(RequestReader):
             return
         if reading is BODY:
             self.pipeline.popleft()
-        self.note(scope, middleware.OTHER, problem.status, 0.0)
+        self._note(scope, middleware.OTHER, problem.status, 0.0)
         self._last_words = words
         if self._is_idle():
             self._close(words)
@@ -162,7 +161,7 @@ class HttpProtocol(RequestReader):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._write_timer is None:
-            self._write_timer = self.loop.call_later(self.read_timeout_s, self.transport.abort)
+            self._write_timer = self.loop.call_later(self._read_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -175,29 +174,6 @@ class HttpProtocol(RequestReader):
 
     def timeout_keep_alive_handler(self) -> None:
         self.transport.abort()  # which waits for no client that does not read
-
-
-def http_protocol(
-    read_timeout: float,
-    draining: Callable[[], bool] = lambda: False,
-    told: Log = lambda *_: None,
-    host_checked: Callable[[bytes], ProblemError | None] = lambda _: None,
-    root_path: str = "",
-) -> type[HttpProtocol]:
-    """The class of connections that wait so many seconds, look to `draining`, and tell `told` of what they refuse.
-
-    `host_checked` is given what stands in `Host`, and gives a problem where requests may not be for that.
-    `root_path` is the prefix that a proxy may leave on.
-    """
-
-    class LimitedHttpProtocol(HttpProtocol):
-        read_timeout_s = read_timeout
-        is_draining = staticmethod(draining)
-        note = staticmethod(told)
-        check_host = staticmethod(host_checked)
-        prefix = root_path
-
-    return LimitedHttpProtocol
 
 
 class OneWrite:

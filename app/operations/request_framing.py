@@ -26,10 +26,10 @@ MOST_BYTES = 64 * 1024
 """The most that a request's head may hold, and the most that may frame its body: chunk extensions and trailers."""
 
 MOST_HEADERS = 100
-"""How many headers a request may have. Each takes 120 bytes besides its own, so that 64 KiB of short ones took 2 MB."""
+"""Most headers of a request. Each costs 120 bytes more than its text: 64 KiB of short ones took 2 MB."""
 
 CHUNK_BYTES = 12
-"""What a chunk's size in eight digits and two ends of lines take. They do not count, however many chunks there are."""
+"""A chunk's size in eight digits, and two line ends. They do not count, so a body may have any number of chunks."""
 
 REST_BYTES = 1024 * 1024
 """How much more of a request is read once it is answered. A client that sends more is cut off."""
@@ -43,7 +43,7 @@ take 0.2 s to read as chunks of one byte."""
 
 SLASH = ord("/")
 OTHER_PROTOCOL = re.compile(rb" (?:RTSP|ICE)/[0-9.]*\r?\n")
-"""How a line ends that asks for what the parser knows besides HTTP. It does not tell which of them it has read."""
+"""The end of a request line for RTSP or ICE. The parser takes these too, and does not say which protocol it read."""
 
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)?(.*)", re.IGNORECASE)
 
@@ -75,7 +75,7 @@ class Reading(Enum):
 
 
 START, HEAD, BODY, END = Reading
-"""By names of the module, for looking one up in its class takes Python 3.11 20 times as long."""
+"""Names of the module, because Python 3.11 takes 20 times as long to look one up in the class."""
 
 
 class Refused(Exception):
@@ -87,19 +87,29 @@ class Refused(Exception):
 
 
 class RequestReader(HttpToolsProtocol):
-    """Reads requests off a connection. Its class says which hosts requests may be for, and whether the service drains.
+    """Reads requests off a connection.
+
+    is_draining  whether the service drains
+    check_host   is given what stands in `Host`, and gives a problem where requests may not be for that
+    prefix       what a proxy may leave on in front of the path
 
     A subclass says what happens to a request that is refused, and how long a connection waits for one.
     """
 
-    is_draining: Callable[[], bool] = staticmethod(lambda: False)
-    check_host: Callable[[bytes], ProblemError | None] = staticmethod(lambda _: None)
-    prefix: str = ""
-
     flow: Flow
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(
+        self,
+        *arguments: Any,
+        is_draining: Callable[[], bool] = lambda: False,
+        check_host: Callable[[bytes], ProblemError | None] = lambda _: None,
+        prefix: str = "",
+        **options: Any,
+    ):
         super().__init__(*arguments, **options)
+        self._is_draining = is_draining
+        self._host_problem = check_host
+        self._prefix = prefix
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._reading = START
         self._head_so_far = b""  # what came since the request began, until its head is complete
@@ -114,7 +124,7 @@ class RequestReader(HttpToolsProtocol):
         raise NotImplementedError
 
     def _await_request(self) -> None:
-        """Let the time begin in which a request must have come whole."""
+        """Start the timer for receiving a whole request."""
         raise NotImplementedError
 
     def _end_read_timer(self) -> None:
@@ -216,10 +226,7 @@ class RequestReader(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, but for what others that the request has passed may have understood in another way.
-
-        What follows a chunked body is no header, and any coding but `chunked` would have to be undone.
-        """
+        """As uvicorn's, but refuses what a proxy may have read in another way, and drops trailers of a chunked body."""
         if self._reading is BODY:
             return
         if len(self.headers) >= MOST_HEADERS:
@@ -254,7 +261,7 @@ class RequestReader(HttpToolsProtocol):
         self._framing_left = MOST_BYTES
         self._is_continued = False
         super().on_headers_complete()
-        if self.is_draining():
+        if self._is_draining():
             self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
@@ -285,9 +292,8 @@ class RequestReader(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise Refused(UNKNOWN_VERSION)
-        if self._is_continued and OTHER_PROTOCOL.search(
-            self._head_so_far
-        ):  # a piece that holds a whole such line is read apart
+        # A line that names another protocol is fed apart if it comes in one piece; this finds one that came in several.
+        if self._is_continued and OTHER_PROTOCOL.search(self._head_so_far):
             raise Refused(UNKNOWN_VERSION)
         if version == "1.0":
             self._host = self._host or b""
@@ -306,14 +312,14 @@ class RequestReader(HttpToolsProtocol):
         self.url = (path or b"/") + query
 
     def _check_host(self, host: bytes) -> None:
-        if self.url.partition(b"?")[0].decode("ascii").removeprefix(self.prefix) not in HEALTH:
-            if problem := self.check_host(host):
+        if self.url.partition(b"?")[0].decode("ascii").removeprefix(self._prefix) not in HEALTH:
+            if problem := self._host_problem(host):
                 raise Refused(problem)
             self._checked_host = host
 
 
 class Flow(FlowControl):
-    """As uvicorn's, but that nothing comes while it is held, whatever applications ask for."""
+    """As uvicorn's, but nothing is read while it is held, whatever applications ask for."""
 
     is_held = False
 

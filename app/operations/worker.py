@@ -14,13 +14,14 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from app.http import guards
-from app.operations.connections import http_protocol
+from app.operations.connections import HttpProtocol
 from app.operations.lifecycle import Lifecycle
 from app.operations.logs import log_config
 from app.operations.signals import NOW
@@ -124,11 +125,6 @@ def reserve(host: str, port: int) -> socket.socket:
     return reserved
 
 
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine can reach a socket."""
-    return guards.is_loopback(listener.getsockname()[0])
-
-
 def bind_beside(reserved: socket.socket) -> socket.socket:
     """A worker's own socket on the address that its parent holds. It listens once the worker serves."""
     listener = socket.socket(reserved.family, reserved.type, reserved.proto)
@@ -166,12 +162,18 @@ def serve(
 
 
 def _config(settings: Settings, app: FastAPI, lifecycle: Lifecycle, traffic: Traffic, address: str) -> uvicorn.Config:
-    hosts = guards.host_check(settings, address)
-    draining, note = lifecycle.is_draining, traffic.note
+    protocol = partial(
+        HttpProtocol,
+        read_timeout_s=settings.read_timeout_s,
+        note=traffic.note,
+        is_draining=lifecycle.is_draining,
+        check_host=guards.host_check(settings, address),
+        prefix=settings.root_path,
+    )
     return uvicorn.Config(
         app,
         lifespan="on",
-        http=http_protocol(settings.read_timeout_s, draining, note, hosts, settings.root_path),
+        http=protocol,  # type: ignore[arg-type]  # anything that makes a protocol will do
         ws="none",
         server_header=False,
         access_log=False,  # the service writes its own

@@ -1,4 +1,4 @@
-"""The network that the peers serve: the newest bundle of a route, run by ONNX Runtime as the service runs it.
+"""The network that is served: the newest bundle of a route, run by ONNX Runtime as the service runs it, or otherwise.
 
 Imports nothing but `seq2seq`, so that it runs in any peer's environment. Knows nothing of servers.
 """
@@ -6,12 +6,14 @@ Imports nothing but `seq2seq`, so that it runs in any peer's environment. Knows 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import FIELDS, Route, newest
 from seq2seq import bundle
+from seq2seq.bundle import Bundle
+from seq2seq.decoding import Network
 from seq2seq.runtimes import onnx as onnx_runtime
 
 
@@ -29,13 +31,18 @@ def cores() -> int:
     return int(os.environ["BENCH_CORES"])
 
 
+def directory(route: Route) -> Path:
+    """The bundle that a route is answered from."""
+    return newest(Path(os.environ["APP_MODELS_DIR"]), route)
+
+
 class Answers:
     """The values of many requests → the service's answers."""
 
-    def __init__(self, route: Route):
-        loaded = bundle.read(newest(Path(os.environ["APP_MODELS_DIR"]), route))
+    def __init__(self, route: Route, load: Callable[[Bundle], Network] = onnx_runtime.load):
+        loaded = bundle.read(directory(route))
         self.field, self._answer = FIELDS[route]
-        self._network = onnx_runtime.load(loaded)
+        self._network = load(loaded)
         self._problem = loaded.manifest.problem
         self._model = {"name": loaded.manifest.name, "version": loaded.manifest.version}
         self._decoded = {"decoded"} if route == "add" else set()

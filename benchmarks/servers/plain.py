@@ -5,24 +5,21 @@ No route class, middleware or error handler of ours; uvicorn as it comes, less i
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
-import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, PlainValidator
 
 from app.http.schemas import RequestBody
 from app.serving.models import ModelReference
 from benchmarks.servers import model
-from benchmarks.workload import Route, newest
+from benchmarks.workload import Route
 from seq2seq import bundle
 from seq2seq.problem import Problem
 
 
 def _problem(route: Route) -> Problem:
-    return bundle.read_manifest(newest(Path(os.environ["APP_MODELS_DIR"]), route)).problem
+    return bundle.read_manifest(model.directory(route)).problem
 
 
 ADDITION = ModelReference(name="addition", version="1")
@@ -63,13 +60,3 @@ async def add(body: AddRequest) -> AddResponse:
 @app.post("/reverse")
 async def reverse(body: ReverseRequest) -> ReverseResponse:
     return ReverseResponse(sequence=body.sequence, reversed=[40, 36, 20], confidence=0.9999, model=REVERSAL)
-
-
-if __name__ == "__main__":
-    uvicorn.run(
-        "benchmarks.servers.plain:app",
-        port=model.port(),
-        workers=model.cores(),
-        access_log=False,
-        log_level="warning",
-    )

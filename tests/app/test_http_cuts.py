@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pytest
 import uvicorn
 from recorder import Recorder, application
+from server import configured
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from app.http.middleware import RequestMiddleware
 from app.operations.connections import HttpProtocol
@@ -125,7 +127,7 @@ CASES = {
 class Connection:
     """One that is handed pieces; what was answered, and which requests it was that an application was handed."""
 
-    def __init__(self, config: uvicorn.Config, state: uvicorn.server.ServerState):
+    def __init__(self, config: uvicorn.Config, state: ServerState):
         self.requests: list[tuple[str, str, bytes]] = []
         self._transport = Recorder()
         self._protocol = HttpProtocol(config, state, {})
@@ -165,22 +167,14 @@ class Connection:
                 await asyncio.sleep(0)
 
 
-def connections(ways: Iterable[Sequence[bytes]]) -> list[tuple[list[tuple[str, str, bytes]], bytes]]:
+async def connections(ways: Iterable[Sequence[bytes]]) -> list[tuple[list[tuple[str, str, bytes]], bytes]]:
     """What became of a stream that came in pieces, for each way to cut it."""
-
-    async def main() -> None:
-        config = uvicorn.Config(
-            application, http=HttpProtocol, lifespan="off", log_config=None, access_log=False, ws="none"
-        )
-        config.load()
-        state = uvicorn.Server(config).server_state
-        for pieces in ways:
-            connection = Connection(config, state)
-            sent = await connection.take(pieces)
-            found.append((connection.requests, re.sub(rb"[0-9a-f]{16}", b"an-id", sent)))
-
-    found: list[tuple[list[tuple[str, str, bytes]], bytes]] = []
-    asyncio.run(main())
+    config, state = configured(application), ServerState()
+    found = []
+    for pieces in ways:
+        connection = Connection(config, state)
+        sent = await connection.take(pieces)
+        found.append((connection.requests, re.sub(rb"[0-9a-f]{16}", b"an-id", sent)))
     return found
 
 
@@ -189,28 +183,28 @@ def cut(data: bytes, *places: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pieces_are_answered_as_the_whole(name: str) -> None:
+async def test_pieces_are_answered_as_the_whole(name: str) -> None:
     """At every byte in two, at a sample of all pairs of bytes in three, and byte by byte."""
     sent, requests, statuses = CASES[name]
     places = range(1, len(sent))
     pairs = random.Random(name).sample(list(itertools.combinations(places, 2)), SAMPLES)
     ways = [[sent], *(cut(sent, place) for place in places), *(cut(sent, *pair) for pair in pairs), cut(sent, *places)]
-    whole, *others = connections(ways)
+    whole, *others = await connections(ways)
     assert whole[0] == requests
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", whole[1])] == statuses
     for way, other in zip(ways[1:], others, strict=True):
         assert other == whole, way
 
 
-def test_every_stream_is_answered_as_if_it_came_alone() -> None:
+async def test_every_stream_is_answered_as_if_it_came_alone() -> None:
     """Behind an upgrade that is left out, in any order."""
     kept = [case for case in CASES.values() if case.statuses[-1] == 200 and len(case.requests) > 1]
     for first, second in itertools.product(kept, kept):
-        ((requests, _),) = connections([[first.sent + second.sent]])
+        ((requests, _),) = await connections([[first.sent + second.sent]])
         assert requests == first.requests + second.requests
     many = random.Random(1).choices(kept, k=400)
     sent = b"".join(case.sent for case in many)
-    for requests, _ in connections([[sent], cut(sent, *range(1_000, len(sent), 1_000))]):
+    for requests, _ in await connections([[sent], cut(sent, *range(1_000, len(sent), 1_000))]):
         assert requests == [request for case in many for request in case.requests]
 
 
@@ -233,12 +227,12 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("part", ENDLESS)
-def test_nothing_but_a_body_may_be_large(part: str) -> None:
+async def test_nothing_but_a_body_may_be_large(part: str) -> None:
     """Whatever has no end is refused once more than the bound has come, or closed where it is answered."""
     begun, more = ENDLESS[part]
     most = REST_BYTES if begun.startswith(EARLY) else MOST_BYTES
     pieces = [begun, *[more] * (most // PIECE)]
-    ((_, taken), (_, refused)) = connections([pieces, [*pieces, more, more]])
+    ((_, taken), (_, refused)) = await connections([pieces, [*pieces, more, more]])
     early = b"HTTP/1.1 413" if begun.startswith(EARLY) else b""
     assert taken.startswith(early)
     assert b"431" not in taken
@@ -254,22 +248,22 @@ def test_nothing_but_a_body_may_be_large(part: str) -> None:
         POST + CHUNKED + b"\r\n0\r\nX: %b\r\nY: " % (b"a" * 2 * MOST_BYTES),
     ],
 )
-def test_what_is_too_large_is_refused_when_it_comes_at_once(sent: bytes) -> None:
-    for _, answer in connections([[sent], cut(sent, 100), cut(sent, len(sent) - 1)]):
+async def test_what_is_too_large_is_refused_when_it_comes_at_once(sent: bytes) -> None:
+    for _, answer in await connections([[sent], cut(sent, 100), cut(sent, len(sent) - 1)]):
         assert answer.startswith(b"HTTP/1.1 431")
         assert answer.endswith(b"[closed]")
 
 
-def test_small_chunks_are_not_too_large() -> None:
+async def test_small_chunks_are_not_too_large() -> None:
     body = b"a" * MOST_BYTES
     sent = POST + CHUNKED + b"\r\n" + b"1\r\na\r\n" * len(body) + b"0\r\n\r\n"
     pieces = cut(sent, *range(1_000, len(sent), 1_000))
-    (((request,), answer),) = connections([pieces])
+    (((request,), answer),) = await connections([pieces])
     assert request == ("POST", "/read", body)
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_nothing_that_a_client_sends_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_that_a_client_sends_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nor that it left before its turn came."""
-    connections([[case.sent] for case in CASES.values()] + [[POST + LENGTH + b"\r\n"], [NEXT + NEXT + POST]])
+    await connections([[case.sent] for case in CASES.values()] + [[POST + LENGTH + b"\r\n"], [NEXT + NEXT + POST]])
     assert caplog.text == ""

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
 
 import fakes
 import pytest
-import uvicorn
+from server import Address, serving
 
 from app.main import create_app
-from app.operations.connections import http_protocol
 from app.settings import Settings
 
-Address = tuple[str, int]
 BODY = b'{"expression": "1+1"}'
 POST = b"POST /add HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 LENGTH = b"Content-Length: 21\r\n"
@@ -30,16 +27,8 @@ HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[Address]:
-    """Where a server answers, in a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(Settings(allowed_hosts=["a"]), fakes.models())
-        protocol = http_protocol(1.0)
-        server = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="on", ws="none", log_config=None))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        yield listener.getsockname()
-        server.should_exit = True
-        thread.join()
+    with serving(create_app(Settings(allowed_hosts=["a"]), fakes.models()), read_timeout_s=1.0) as address:
+        yield address
 
 
 def answers(address: Address, data: bytes) -> tuple[list[int], bytes]:

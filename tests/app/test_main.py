@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import fakes
@@ -35,21 +34,13 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
 
 
-@pytest.fixture
-def refusal() -> Callable[..., str]:
-    """Gives the one line with which the service refuses to start on these arguments."""
-
-    def refusal(*arguments: str) -> str:
-        result = python("-m", "app", *arguments)
-        assert (result.returncode, result.stdout) == (1, "")
-        (line,) = result.stderr.splitlines()
-        assert line.startswith(PREAMBLE)
-        return line.removeprefix(PREAMBLE)
-
-    return refusal
-
-
-Refusal = Callable[..., str]
+def refusal(*arguments: str) -> str:
+    """The one line with which the service refuses to start on these arguments."""
+    result = python("-m", "app", *arguments)
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(PREAMBLE)
+    return line.removeprefix(PREAMBLE)
 
 
 def test_importing_and_building_loads_no_training() -> None:
@@ -100,22 +91,22 @@ def test_version_is_printed() -> None:
         (["--colour", "red"], "--colour is not an option; --help lists the options"),
     ],
 )
-def test_unknown_option_is_refused(refusal: Refusal, arguments: list[str], complaint: str) -> None:
+def test_unknown_option_is_refused(arguments: list[str], complaint: str) -> None:
     assert refusal(*arguments) == complaint
 
 
-def test_misspelt_variable_is_refused(environment: dict[str, str], refusal: Refusal) -> None:
+def test_misspelt_variable_is_refused(environment: dict[str, str]) -> None:
     environment["APP_API_KEY_FILE"] = "keys"
     assert refusal().startswith("APP_API_KEY_FILE is not a setting; did you mean APP_API_KEYS_FILE?")
 
 
-def test_empty_option_means_the_default(environment: dict[str, str], refusal: Refusal) -> None:
+def test_empty_option_means_the_default(environment: dict[str, str]) -> None:
     environment["APP_WORKERS"] = "many"
     assert refusal("--workers", "", "--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_process_that_refuses_exits_with_one_line(tmp_path: Path, refusal: Refusal, workers: str) -> None:
+def test_process_that_refuses_exits_with_one_line(tmp_path: Path, workers: str) -> None:
     path = tmp_path / "none"
     assert refusal("--models-dir", str(path), "--port", "0", "--workers", workers) == (
         f"{path}: cannot be listed: No such file or directory; it is named by APP_MODELS_DIR"
@@ -126,12 +117,12 @@ def test_process_that_refuses_exits_with_one_line(tmp_path: Path, refusal: Refus
 def test_variables_without_effect_are_logged_once(environment: dict[str, str], tmp_path: Path, workers: str) -> None:
     environment.update(APP_COLOUR="secret", APP_SERVICE_HOST="10.96.12.7", APP_PORT="tcp://10.96.12.7:8000")
     done = python("-m", "app", "--models-dir", str(tmp_path / "none"), "--host", "127.0.8.1", "--workers", workers)
-    *remarks, refusal = done.stderr.splitlines()
+    *remarks, refused = done.stderr.splitlines()
     assert [line.split(" ", 1)[1] for line in remarks] == [
         "WARNING:  ignored, because they are not settings: APP_COLOUR",
         "WARNING:  ignored, because Kubernetes sets them for its Services: APP_PORT, APP_SERVICE_HOST",
     ]
-    assert refusal.startswith(f"{PREAMBLE}{tmp_path / 'none'}")
+    assert refused.startswith(f"{PREAMBLE}{tmp_path / 'none'}")
 
 
 @pytest.fixture
@@ -145,36 +136,36 @@ def bundles(tmp_path: Path, environment: dict[str, str]) -> Path:
     return tmp_path
 
 
-def test_altered_bundle_is_refused(bundles: Path, refusal: Refusal) -> None:
+def test_altered_bundle_is_refused(bundles: Path) -> None:
     path = bundles / "addition" / "1" / "encoder.onnx"
     path.write_bytes(b"another.onnx")
     assert refusal().startswith(f"{path}: was altered")
 
 
-def test_bundle_of_another_format_is_refused(bundles: Path, refusal: Refusal) -> None:
+def test_bundle_of_another_format_is_refused(bundles: Path) -> None:
     path = bundles / "addition" / "1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     assert refusal().startswith(f"{path}: format is 99")
 
 
-def test_network_that_cannot_be_run_is_refused(bundles: Path, refusal: Refusal) -> None:
+def test_network_that_cannot_be_run_is_refused(bundles: Path) -> None:
     assert refusal().startswith(f"{bundles / 'addition' / '1' / 'greedy.onnx'}: cannot be run")
 
 
-def test_missing_version_is_refused(bundles: Path, refusal: Refusal) -> None:
+def test_missing_version_is_refused(bundles: Path) -> None:
     assert refusal("--required-models", "[]", "--versions", '{"reversal": 7}').startswith(
         f"{bundles / 'reversal' / '7'}: is missing"
     )
 
 
-def test_wrong_setting_is_refused(environment: dict[str, str], refusal: Refusal) -> None:
+def test_wrong_setting_is_refused(environment: dict[str, str]) -> None:
     environment["APP_WORKERS"] = "many"
     assert refusal().startswith("APP_WORKERS is 'many': ")
     assert refusal("--workers", "1", "--log-level", "loud").startswith("APP_LOG_LEVEL is 'loud': ")
 
 
 @pytest.mark.parametrize("content", [None, "ci:no hash"])
-def test_unusable_file_of_keys_is_refused(bundles: Path, refusal: Refusal, content: str | None) -> None:
+def test_unusable_file_of_keys_is_refused(bundles: Path, content: str | None) -> None:
     path = bundles.parent / "keys"
     if content is not None:
         path.write_text(content)
@@ -182,7 +173,7 @@ def test_unusable_file_of_keys_is_refused(bundles: Path, refusal: Refusal, conte
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
+def test_busy_port_is_refused(workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])
         assert refusal("--port", port, "--workers", workers) == (
@@ -191,10 +182,10 @@ def test_busy_port_is_refused(refusal: Refusal, workers: str) -> None:
         )
 
 
-def test_unknown_host_is_refused(refusal: Refusal) -> None:
+def test_unknown_host_is_refused() -> None:
     assert refusal("--host", "256.0.0.1").startswith("cannot listen on 256.0.0.1 port 8000: ")
 
 
-def test_more_workers_than_any_machine_can_have_are_refused(refusal: Refusal) -> None:
+def test_more_workers_than_any_machine_can_have_are_refused() -> None:
     for workers in ("1000000000", "1" + 30 * "0"):
         assert refusal("--port", "0", "--workers", workers).startswith(f"APP_WORKERS is {workers}")

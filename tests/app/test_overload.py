@@ -8,7 +8,7 @@ from typing import Any
 import fakes
 import httpx
 import pytest
-from client import client_of_fakes
+from client import async_client, client_of_fakes
 
 from app.main import create_app
 from app.serving.models import Model
@@ -18,23 +18,17 @@ from app.settings import Settings
 EXPRESSION = {"expression": "1+1"}
 
 
-def ask_at_once(settings: Settings, bodies: list[tuple[str, Any]]) -> list[httpx.Response]:
+async def ask_at_once(settings: Settings, bodies: list[tuple[str, Any]]) -> list[httpx.Response]:
     """The answers to requests that all come in one turn of the loop."""
-    app = create_app(settings, fakes.models())
-
-    async def play() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await asyncio.gather(*(client.post(path, json=body) for path, body in bodies))
-
-    return asyncio.run(play())
+    async with async_client(create_app(settings, fakes.models())) as client:
+        return await asyncio.gather(*(client.post(path, json=body) for path, body in bodies))
 
 
 @pytest.mark.parametrize(
     ("path", "body"), [("/add", EXPRESSION), ("/add/batch", {"expressions": ["1+1"] * 5})], ids=["single", "batch"]
 )
-def test_who_comes_while_too_many_wait_is_told_when_to_come_again(path: str, body: Any) -> None:
-    answers = ask_at_once(Settings(max_queue=3), [("/add", EXPRESSION)] * 3 + [(path, body)])
+async def test_who_comes_while_too_many_wait_is_told_when_to_come_again(path: str, body: Any) -> None:
+    answers = await ask_at_once(Settings(max_queue=3), [("/add", EXPRESSION)] * 3 + [(path, body)])
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     refused = answers[-1]
     assert refused.headers["retry-after"] == "1"
@@ -42,15 +36,17 @@ def test_who_comes_while_too_many_wait_is_told_when_to_come_again(path: str, bod
     assert refused.json()["title"] == "Too Many Requests"
 
 
-def test_models_do_not_share_a_queue() -> None:
-    answers = ask_at_once(Settings(max_queue=1), [("/add", EXPRESSION), ("/reverse", {"sequence": fakes.SEQUENCE})])
+async def test_models_do_not_share_a_queue() -> None:
+    answers = await ask_at_once(
+        Settings(max_queue=1), [("/add", EXPRESSION), ("/reverse", {"sequence": fakes.SEQUENCE})]
+    )
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
 TENSOR = {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}]}
 
 
-def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
+async def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
     repository = fakes.repository(
         fakes.models()["addition"],
         Model(fakes.addition_manifest("2"), fakes.truthful(fakes.ADDITION)),
@@ -70,7 +66,7 @@ def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
         "/v2/models/addition/versions/9/infer": 404,
     }
 
-    async def ask(client: httpx.AsyncClient, path: str) -> int:
+    async def ask(path: str) -> int:
         predictor = repository["addition"].pick("2")
         waiting = asyncio.ensure_future(predictor.predict("1+1"))
         while not predictor.depth():
@@ -79,12 +75,8 @@ def test_full_queue_of_a_version_turns_away_whom_it_concerns() -> None:
         await waiting
         return answer.status_code
 
-    async def play() -> dict[str, int]:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return {path: await ask(client, path) for path in asked}
-
-    assert asyncio.run(play()) == asked
+    async with async_client(app) as client:
+        assert {path: await ask(path) for path in asked} == asked
 
 
 @pytest.mark.parametrize(

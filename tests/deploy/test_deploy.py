@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app import settings
+from app import VERSION, settings
 from app.main import create_app
 from app.settings import Settings
 
@@ -34,6 +33,8 @@ NEWEST: str = kubernetes_validate.latest_version()
 LABELS = {"app.kubernetes.io/name": NAME}
 MARGIN_S = 5
 """How much longer a pod's grace must be than what may happen in it."""
+PATHS: dict[str, Any] = create_app(Settings(), fakes.models()).openapi()["paths"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 KIBIBYTES = {"Ki": 1, "Mi": 1024, "Gi": 1024 * 1024}
 
 # What a container may not lack to run where the Pod Security Standards ask for the most ("restricted"), and more.
@@ -190,7 +191,7 @@ def test_kustomize_builds_it(folder: Path) -> None:
         check(resource)
     assert set(built) - {"ConfigMap"} == set(resources(folder))
     (only,) = pod_of(built)["containers"]
-    assert only.pop("image") == f"{NAME}:{project_version()}"
+    assert only.pop("image") == f"{NAME}:{VERSION}"
     if "ConfigMap" in built:
         assert only["envFrom"][0]["configMapRef"]["name"] == built["ConfigMap"]["metadata"]["name"] != NAME
         assert built["ConfigMap"]["data"] == config_maps(folder)[NAME]
@@ -239,9 +240,8 @@ def test_one_pod_may_always_go() -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_ports_are_the_containers(folder: Path) -> None:
     (port,) = container(folder)["ports"]
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert port["containerPort"] == int(re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)[0])
-    assert f"APP_PORT={port['containerPort']} " in dockerfile
+    assert port["containerPort"] == int(re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)[0])
+    assert f"APP_PORT={port['containerPort']} " in DOCKERFILE
     assert "APP_PORT" not in variables(folder)
     for probe in probes(folder).values():
         assert probe["port"] in (port["name"], port["containerPort"])
@@ -263,7 +263,7 @@ def test_prometheus_is_told_where_to_look(folder: Path) -> None:
         annotations = resources(folder)["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     (port,) = container(folder)["ports"]
     assert annotations["prometheus.io/port"] == str(port["containerPort"])
-    assert annotations["prometheus.io/path"] in create_app(Settings(), fakes.models()).openapi()["paths"]
+    assert annotations["prometheus.io/path"] in PATHS
 
 
 def probes(folder: Path) -> dict[str, Any]:
@@ -272,9 +272,8 @@ def probes(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_probes_ask_routes_that_exist(folder: Path) -> None:
-    paths = create_app(Settings(), fakes.models()).openapi()["paths"]
     for name, probe in probes(folder).items():
-        assert "get" in paths.get(probe["path"], {}), f"{name} asks {probe['path']}"
+        assert "get" in PATHS.get(probe["path"], {}), f"{name} asks {probe['path']}"
     assert probes(folder)["readinessProbe"]["path"] == "/health/ready"
     assert probes(folder)["livenessProbe"]["path"] == "/health/live"
 
@@ -308,7 +307,7 @@ def test_kserve_waits_longer_than_the_service() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_privileges(folder: Path) -> None:
-    user = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)[-1]
+    user = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)[-1]
     assert pod(folder)["securityContext"] == POD_SECURITY
     assert (str(POD_SECURITY["runAsUser"]), str(POD_SECURITY["runAsGroup"])) == user
     assert container(folder)["securityContext"] == CONTAINER_SECURITY
@@ -344,7 +343,7 @@ def test_the_image_is_the_projects_version(folder: Path) -> None:
     assert image == {
         "name": container(folder)["image"],
         "newName": container(folder)["image"],
-        "newTag": project_version(),
+        "newTag": VERSION,
     }
     assert image["name"] == parsed(ROOT / "docker-compose.yml")["services"]["api"]["image"]
 
@@ -354,7 +353,7 @@ def test_the_page_names_the_one_place_of_the_image() -> None:
     assert "`images` in `deploy/kubernetes/kustomization.yaml`" in text
     for path in KUBERNETES.rglob("*.yaml"):
         named = re.findall(r"^\s*(?:image|newName|newTag): *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        assert named == {"deployment.yaml": [NAME], "kustomization.yaml": [NAME, project_version()]}.get(
+        assert named == {"deployment.yaml": [NAME], "kustomization.yaml": [NAME, VERSION]}.get(
             path.name if path.parent == KUBERNETES else "", []
         )
 
@@ -395,25 +394,17 @@ def test_the_component_turns_tracing_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert yaml.safe_load(text.replace("# components:\n#   -", "components:\n  -"))["components"] == [TRACING.name]
 
 
-def project_version() -> str:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(project["version"])
-
-
 def test_kserve_is_told_the_protocol_and_finds_its_container() -> None:
     assert container(KSERVE)["name"] == "kserve-container"
     assert variables(KSERVE)["PROTOCOL"] == "v2"
-    paths = create_app(Settings(), fakes.models()).openapi()["paths"]
-    assert [path for path in paths if re.fullmatch(r"/v2/models/\{\w+\}/infer", path)]
+    assert [path for path in PATHS if re.fullmatch(r"/v2/models/\{\w+\}/infer", path)]
 
 
 def test_rays_environment_is_the_services_and_ray() -> None:
     """The same packages in the same versions, so that it gives the same answers; from whatever index there is."""
     text = (ROOT / "deploy" / "requirements" / "ray.txt").read_text(encoding="utf-8")
+    serving = (ROOT / "requirements" / "serving.txt").read_text(encoding="utf-8")
     pins = re.compile(r"^[a-z][\w.-]*==\S+", re.MULTILINE)
-    missing = set(pins.findall((ROOT / "requirements" / "serving.txt").read_text(encoding="utf-8"))) - set(
-        pins.findall(text)
-    )
-    assert missing == set()
+    assert set(pins.findall(serving)) - set(pins.findall(text)) == set()
     assert "ray==" in text
     assert "://" not in text

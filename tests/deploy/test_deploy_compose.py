@@ -127,8 +127,7 @@ def test_the_configuration_is_accepted_without_a_warning() -> None:
 
 
 def test_without_a_container_it_says_so_as_the_service_would(tmp_path: Path) -> None:
-    names = proxy.Names()
-    with names.serving(), proxy.running(tmp_path, 1, names) as port:
+    with proxy.running(tmp_path, 1, []) as port:
         answer = httpx.post(f"http://127.0.0.1:{port}/add", json={"expression": "10+6"})
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -137,12 +136,9 @@ def test_without_a_container_it_says_so_as_the_service_would(tmp_path: Path) -> 
 
 
 def test_it_finds_an_instance_by_name_and_passes_on_what_it_says(tmp_path: Path) -> None:
-    names = proxy.Names()
-    with service.running() as instance, names.serving(), proxy.running(tmp_path, instance.port, names) as port:
-        names.addresses = ["127.0.0.1"]
+    with service.running() as instance, proxy.running(tmp_path, instance.port, ["127.0.0.1"]) as port:
+        proxy.await_service(port)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            while client.get("/health/ready").status_code != 200:
-                pass
             assert client.post("/add", json={"expression": "10+6"}).json()["sum"] == 16
             refused = client.post("/add", json={"expression": "10++6"}, headers={"X-Request-ID": "mine"})
     assert refused.status_code == 422
@@ -166,12 +162,9 @@ def addresses(instance: service.Service, port: int) -> Iterator[str]:
 
 
 def test_the_log_has_the_clients_address_whatever_the_client_says(tmp_path: Path) -> None:
-    names = proxy.Names()
-    with service.running(access_log=True, trusted_proxies='["127.0.0.1"]') as instance, names.serving():
-        with proxy.running(tmp_path, instance.port, names) as port:
-            names.addresses = ["127.0.0.1"]
-            while httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code != 200:
-                pass
+    with service.running(access_log=True, trusted_proxies='["127.0.0.1"]') as instance:
+        with proxy.running(tmp_path, instance.port, ["127.0.0.1"]) as port:
+            proxy.await_service(port)
             assert list(addresses(instance, port)) == ["127.0.0.5"] * 4
         assert list(addresses(instance, instance.port)) == ["127.0.0.5"] * 4
 

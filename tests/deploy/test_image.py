@@ -9,23 +9,21 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import service
 
 pytestmark = pytest.mark.image
 
-ROOT = Path(__file__).parents[2]
-(PINNED,) = re.findall(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+(PINNED,) = re.findall(r"^ARG BASE=(.+)$", (service.ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
 BASE = os.environ.get("BASE", PINNED)
 STARTED_WITHIN = 60.0
 STOPPED_WITHIN = 20.0
@@ -80,7 +78,7 @@ class Engine:
         if self.command == "docker":
             name = self("run", "--detach", "--publish=127.0.0.1::8000", *HARDENED, image)
             return Container(self, name, "http://" + self("port", name, "8000/tcp").splitlines()[0])
-        port = _free_port()
+        port = service.free_port()
         # Of its own accord Podman makes /run and /var/tmp writable, and needs systemd for health checks.
         options = ["--network=host", f"--env=APP_PORT={port}", "--read-only-tmpfs=false", "--no-healthcheck"]
         return Container(self, self("run", "--detach", *options, *HARDENED, image), f"http://127.0.0.1:{port}")
@@ -119,13 +117,6 @@ class Container:
         raise AssertionError(f"it stopped, or was not ready within {STARTED_WITHIN:.0f} s\n{self.logs()}")
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(engine: Engine, image: str) -> Iterator[Container]:
     """A container that is ready; it is removed at the end, whatever becomes of it."""
@@ -147,7 +138,7 @@ def engine() -> Engine:
 def image() -> str:
     if name := os.environ.get("IMAGE"):
         return name
-    subprocess.run(["make", "image"], cwd=ROOT, check=True)
+    subprocess.run(["make", "image"], cwd=service.ROOT, check=True)
     return "sequences-to-service"
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,13 +130,6 @@ MOST_MIB = 32 + CONNECTIONS / 4
 """How much memory may grow: the budget for unfinished bodies, and a quarter of a MiB for what each connection holds."""
 
 
-def memory(pid: int) -> float:
-    """Resident memory of a process in MiB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
-
-
 def test_unfinished_bodies_hold_little_memory(say: Callable[[str], None]) -> None:
     """Many clients send all of a large body but its last byte; single requests are answered as ever meanwhile."""
     head = (
@@ -165,7 +156,7 @@ def test_unfinished_bodies_hold_little_memory(say: Callable[[str], None]) -> Non
             began = time.perf_counter()
             assert await asyncio.to_thread(running.add, "10+6") == 16
             slowest = max(slowest, time.perf_counter() - began)
-            most = max(most, memory(worker))
+            most = max(most, service.resident_mb(worker))
         ended = await attacking
         for _, writer in ended:
             writer.transport.abort()
@@ -175,7 +166,7 @@ def test_unfinished_bodies_hold_little_memory(say: Callable[[str], None]) -> Non
         (worker,) = running.children()
         for _ in range(100):
             running.add("10+6")
-        before = memory(worker)
+        before = service.resident_mb(worker)
         answers, most, slowest = asyncio.run(attack(running, worker))
         refused = answers.count(b"HTTP/1.1 503")
         say(f"{CONNECTIONS} unfinished bodies: {refused} told 503, memory {before:.0f} MiB, at most {most:.0f} MiB")

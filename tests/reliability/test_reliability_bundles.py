@@ -4,10 +4,10 @@ Half of the damage is plain: files change, and the sums in the manifest do not. 
 script, or an attacker, has brought every sum up to date, so that the bundle is refused only because it contradicts
 itself or because its network errs.
 
-A seal without a secret cannot tell an owner from an attacker. So another figure in the record of the training, or a
-Keras file that this runtime does not read, is not among the 2,000. A weight that is not finite need not change any
-answer; where it does not, `training verify` refuses the bundle, and the service answers as was proven. The last test
-counts what becomes of single bits of the graphs that are flipped and sealed.
+A seal without a secret cannot tell an owner from an attacker. So the 2,000 hold no other figure in the record of the
+training, and no other Keras file, which this runtime does not read. A weight that is not finite need not change any
+answer. Then the service answers as was proven, and `training verify` refuses the bundle. The last test flips and seals
+single bits of the graphs, and counts what becomes of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -52,6 +51,9 @@ GRAPHS = (GREEDY, *PARTS)
 SEALED_FLIPS = 300
 FRESH = 5_000
 NOBODY = 65_534
+
+
+Content = bytes | bytearray
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Copy:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes | bytearray) -> None:
+    def write(self, name: str, content: Content) -> None:
         self.remove(name)
         (self.path / name).write_bytes(content)
 
@@ -131,41 +133,56 @@ class Copy:
         self.say(data)
 
 
-Damage = Callable[[Copy], str | tuple[str, ...]]
-"""Does its worst, and says which file a refusal has to name: that one, or one of those."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of damage, and how many bundles get it. `damage` gives the files of which a refusal must name one."""
+
+    name: str
+    count: int
+    damage: Callable[[Copy], list[str]]
 
 
-def of_a_file(*names: str, sealed: bool = False) -> Callable[[Callable[[Copy, bytearray], bytes | bytearray]], Damage]:
+KINDS: list[Kind] = []
+
+
+def kind(count: int) -> Callable[[Callable[[Copy], list[str]]], None]:
+    """Damage that says itself which files a refusal must name."""
+
+    def add(damage: Callable[[Copy], list[str]]) -> None:
+        KINDS.append(Kind(damage.__name__, count, damage))
+
+    return add
+
+
+def of_a_file(count: int, *names: str, sealed: bool = False) -> Callable[[Callable[[Copy, bytearray], Content]], None]:
     """Damage of what one file holds: one of these, or any. `sealed` brings the sums up to date."""
 
-    def made(change: Callable[[Copy, bytearray], bytes | bytearray]) -> Damage:
-        @wraps(change)
-        def damage(copy: Copy) -> str:
+    def add(change: Callable[[Copy, bytearray], Content]) -> None:
+        def damage(copy: Copy) -> list[str]:
             name: str = copy.one_of(*names) if names else copy.any_file()
             copy.write(name, change(copy, bytearray(copy.read(name))))
             if sealed:
                 copy.seal()
-            return name
+            return [name]
 
-        return damage
+        KINDS.append(Kind(change.__name__, count, damage))
 
-    return made
+    return add
 
 
-def of_the_manifest(*others: str) -> Callable[[Callable[[Copy, dict[str, Any]], None]], Damage]:
+def of_the_manifest(count: int, *others: str) -> Callable[[Callable[[Copy, dict[str, Any]], None]], None]:
     """Damage of what the manifest says, which is then sealed. A refusal names the manifest, or one of the others."""
 
-    def made(change: Callable[[Copy, dict[str, Any]], None]) -> Damage:
-        @wraps(change)
-        def damage(copy: Copy) -> tuple[str, ...]:
+    def add(change: Callable[[Copy, dict[str, Any]], None]) -> None:
+        def damage(copy: Copy) -> list[str]:
             data = copy.data()
             change(copy, data)
             copy.say(data)
-            return MANIFEST, *others
+            return [MANIFEST, *others]
 
-        return damage
+        KINDS.append(Kind(change.__name__, count, damage))
 
-    return made
+    return add
 
 
 def each_of(values: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
@@ -176,14 +193,14 @@ def each_of(values: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
 # Plain ----------------------------------------------------------------------------------------------------
 
 
-@of_a_file()
-def flipped_bit(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(300)
+def flipped_bit(copy: Copy, content: bytearray) -> Content:
     content[copy.random.randrange(len(content))] ^= 1 << copy.random.randrange(8)
     return content
 
 
-@of_a_file()
-def overwritten(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(80)
+def overwritten(copy: Copy, content: bytearray) -> Content:
     length = copy.random.randint(4, 1_000)
     start = copy.random.randrange(len(content) - length)
     noise = copy.random.randbytes(length)
@@ -191,45 +208,50 @@ def overwritten(copy: Copy, content: bytearray) -> bytes | bytearray:
     return content
 
 
-@of_a_file()
-def truncated(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(100)
+def truncated(copy: Copy, content: bytearray) -> Content:
     return content[: copy.one_of(0, len(content) - 1, copy.random.randrange(len(content)))]
 
 
-@of_a_file()
-def grown(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(60)
+def grown(copy: Copy, content: bytearray) -> Content:
     return content + copy.random.randbytes(copy.random.randint(1, 1_000))
 
 
-def missing(copy: Copy) -> str:
+@kind(60)
+def missing(copy: Copy) -> list[str]:
     name = copy.any_file()
     copy.remove(name)
-    return name
+    return [name]
 
 
-def swapped(copy: Copy) -> tuple[str, ...]:
+@kind(80)
+def swapped(copy: Copy) -> list[str]:
     names = copy.random.sample([*copy.files, MANIFEST], 2)
     copy.swap(*names)
-    return (MANIFEST,) if MANIFEST in names else tuple(names)
+    return [MANIFEST] if MANIFEST in names else names
 
 
-def of_the_other_model(copy: Copy) -> str:
+@kind(60)
+def of_the_other_model(copy: Copy) -> list[str]:
     name = copy.any_file()
     copy.write(name, copy.of_other_model(name))
-    return name
+    return [name]
 
 
-def edited_manifest(copy: Copy) -> str:
+@kind(100)
+def edited_manifest(copy: Copy) -> list[str]:
     """One value anywhere in it, the record of the training included, without a new seal."""
     data = copy.data()
     holder, key = copy.one_of(*places(data))
     values: list[object] = [0, 1, 2.5, True, "", "x", None, []]
     holder[key] = copy.one_of(*(value for value in values if value != holder[key]))
     copy.write(MANIFEST, (json.dumps(data, indent=2) + "\n").encode())
-    return MANIFEST
+    return [MANIFEST]
 
 
-def no_manifest_at_all(copy: Copy) -> str:
+@kind(60)
+def no_manifest_at_all(copy: Copy) -> list[str]:
     content = copy.read(MANIFEST)
     middle = copy.random.randrange(len(content))
     copy.write(
@@ -247,34 +269,40 @@ def no_manifest_at_all(copy: Copy) -> str:
             content.rpartition(bundle.SEAL.encode())[0] + b"\n}\n",
         ),
     )
-    return MANIFEST
+    return [MANIFEST]
 
 
-def no_plain_file(copy: Copy) -> str:
+@kind(80)
+def no_plain_file(copy: Copy) -> list[str]:
     name = copy.any_file()
     outside = copy.path.parent.parent / "outside"
     outside.write_bytes(copy.read(name))
     path = copy.remove(name)
-    kind = copy.one_of("folder", "pipe", "link out of the bundle", "link to nothing", "loop", "unreadable")
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "unreadable":
-        shutil.copy(outside, path)
-        path.chmod(0)
-        copy.locked = True
-    else:
-        path.symlink_to({"link out of the bundle": outside, "link to nothing": Path("nothing"), "loop": path}[kind])
-    return name
+    match copy.one_of("folder", "pipe", "link out of the bundle", "link to nothing", "loop", "unreadable"):
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link out of the bundle":
+            path.symlink_to(outside)
+        case "link to nothing":
+            path.symlink_to("nothing")
+        case "loop":
+            path.symlink_to(path)
+        case "unreadable":
+            shutil.copy(outside, path)
+            path.chmod(0)
+            copy.locked = True
+    return [name]
 
 
-def linked_folder(copy: Copy) -> str:
+@kind(10)
+def linked_folder(copy: Copy) -> list[str]:
     """With all that it holds as it was."""
     outside = copy.path.parent.parent / "outside"
     (copy.path / "report").rename(outside)
     (copy.path / "report").symlink_to(outside)
-    return "report"
+    return ["report"]
 
 
 # Sealed: the manifest -------------------------------------------------------------------------------------
@@ -282,12 +310,12 @@ def linked_folder(copy: Copy) -> str:
 PATHS = ("../x", "../../addition/1", "a/b", "/etc/passwd", "", ".", "..", "~", "a\\b", "..\\x", "a\0b", "a\nb", "C:\\x")
 
 
-@of_the_manifest()
+@of_the_manifest(60)
 def names_that_lead_elsewhere(copy: Copy, data: dict[str, Any]) -> None:
     data[copy.one_of("name", "version")] = copy.one_of(*PATHS, "%2e%2e", "x" * 5_000, "\u017f", "1\u200b")
 
 
-@of_the_manifest()
+@of_the_manifest(60)
 def files_that_lie_elsewhere(copy: Copy, data: dict[str, Any]) -> None:
     """Listed beside the others, or in the place of one of them."""
     path = copy.one_of(*PATHS, "./greedy.onnx", "report/../greedy.onnx", "report//card.md", "report/", "x" * 5_000)
@@ -296,7 +324,8 @@ def files_that_lie_elsewhere(copy: Copy, data: dict[str, Any]) -> None:
     files[path] = files[name] if copy.random.random() < 0.5 else files.pop(name)
 
 
-def other_sums(copy: Copy) -> tuple[str, ...]:
+@kind(40)
+def other_sums(copy: Copy) -> list[str]:
     """The file that no longer has the sum may be named instead of the manifest."""
     data = copy.data()
     name = copy.one_of(*data["files"])
@@ -305,35 +334,33 @@ def other_sums(copy: Copy) -> tuple[str, ...]:
     size = copy.one_of(0, -1, entry["size"] + 1, entry["size"] - 1, 2**31, 2**63, 10**1_000)
     entry.update(copy.one_of({"sha256": digest}, {"size": size}))
     copy.say(data)
-    return MANIFEST, name
+    return [MANIFEST, name]
 
 
-@of_the_manifest()
+@of_the_manifest(80)
 def other_vocabularies(copy: Copy, data: dict[str, Any]) -> None:
     """Permuted, cut, mixed: in any case not those that the network was trained on."""
     vocabulary = data["vocabularies"][copy.one_of("source", "target")]
     symbols = vocabulary["symbols"]
     one, other = copy.random.sample(range(len(symbols)), 2)
-    how = copy.one_of("shuffled", "two swapped", "reversed", "dropped", "added", "twice", "of another type", "padding")
-    if how == "shuffled":
-        copy.random.shuffle(symbols)
-    elif how == "two swapped":
-        symbols[one], symbols[other] = symbols[other], symbols[one]
-    elif how == "reversed":
-        symbols.reverse()
-    elif how == "dropped":
-        del symbols[one]
-    elif how == "added":
-        symbols.append(copy.one_of("*", "é", 51, 1.5, None))
-    elif how == "twice":
-        symbols[one] = symbols[other]
-    elif how == "of another type":
-        symbols[one] = float(symbols[one]) if isinstance(symbols[one], int) else ord(symbols[one])
-    else:
-        vocabulary["padding"] = symbols[0] if vocabulary["padding"] != symbols[0] else symbols[1]
+    another_type = float(symbols[one]) if isinstance(symbols[one], int) else ord(symbols[one])
+
+    def having(changes: dict[int, Any]) -> dict[str, Any]:
+        return {"symbols": [changes.get(place, symbol) for place, symbol in enumerate(symbols)]}
+
+    vocabulary |= copy.one_of(
+        {"symbols": copy.random.sample(symbols, len(symbols))},
+        {"symbols": symbols[::-1]},
+        {"symbols": symbols[:one] + symbols[one + 1 :]},
+        {"symbols": [*symbols, copy.one_of("*", "é", 51, 1.5, None)]},
+        having({one: symbols[other], other: symbols[one]}),
+        having({one: symbols[other]}),
+        having({one: another_type}),
+        {"padding": symbols[1] if vocabulary["padding"] == symbols[0] else symbols[0]},
+    )
 
 
-@of_the_manifest()
+@of_the_manifest(40)
 def other_lengths(copy: Copy, data: dict[str, Any]) -> None:
     lengths = data["lengths"]
     side = copy.one_of("source", "target")
@@ -365,7 +392,7 @@ TWO_FIELDS = {
 }
 
 
-@of_the_manifest(*GRAPHS)
+@of_the_manifest(100, *GRAPHS)
 def another_problem(copy: Copy, data: dict[str, Any]) -> None:
     """With the vocabularies and lengths of that problem, where there is such a problem and it is not too large."""
     data["problem"] |= copy.one_of(*each_of(PROBLEMS[copy.name]), *TWO_FIELDS[copy.name])
@@ -373,52 +400,44 @@ def another_problem(copy: Copy, data: dict[str, Any]) -> None:
         data |= bundle.derived(from_spec(data["problem"]))
 
 
-@of_the_manifest(*PARTS)
+@of_the_manifest(60, *PARTS)
 def another_network(copy: Copy, data: dict[str, Any]) -> None:
     """Other units in the encoder come with their number of parameters, so that only the graphs tell."""
     network = data["network"]
     units = network["encoder_units"]
-    how = copy.one_of("family", "parameters", "encoder", "sides", "units")
-    if how == "family":
-        network["family"] = copy.one_of(
-            *{"repeat_vector", "autoregressive", "transformer", "", None} - {network["family"]}
-        )
-    elif how == "parameters":
-        network["parameters"] += copy.one_of(-1, 1, 10**6, -(10**6), 0.5)
-    elif how == "units":
-        network[copy.one_of("encoder_units", "decoder_units")] = copy.one_of(
-            [], [0], [-1], [True], ["24"], [24.0], 24, None
-        )
-    else:
-        network["encoder_units"] = copy.one_of([units[0] + 1], [1], [units[0], units[0]], [10**9], [10**1_000])
-        if how == "sides":
-            network["decoder_units"] = network["encoder_units"]
-        problem = bundle.read_manifest(SHIPPED[copy.name]).problem
-        network["parameters"] = bundle.count_parameters(
-            problem, network["family"], network["encoder_units"], network["decoder_units"]
-        )
+    other = copy.one_of([units[0] + 1], [1], [units[0], units[0]], [10**9], [10**1_000])
+    families = {"repeat_vector", "autoregressive", "transformer", "", None} - {network["family"]}
+    no_units = copy.one_of([], [0], [-1], [True], ["24"], [24.0], 24, None)
+    problem = bundle.read_manifest(SHIPPED[copy.name]).problem
+
+    def counted(encoder: list[int], decoder: list[int]) -> dict[str, Any]:
+        parameters = bundle.count_parameters(problem, network["family"], encoder, decoder)
+        return {"encoder_units": encoder, "decoder_units": decoder, "parameters": parameters}
+
+    network |= copy.one_of(
+        {"family": copy.one_of(*families)},
+        {"parameters": network["parameters"] + copy.one_of(-1, 1, 10**6, -(10**6), 0.5)},
+        {copy.one_of("encoder_units", "decoder_units"): no_units},
+        counted(other, network["decoder_units"]),
+        counted(other, other),
+    )
 
 
-@of_the_manifest()
+@of_the_manifest(100)
 def other_golden_examples(copy: Copy, data: dict[str, Any]) -> None:
     golden = data["golden"]
     example = copy.one_of(*golden)
     text = isinstance(example["decoded"], str)
     another = "1" + example["decoded"][1:] + "7" if text else [*example["decoded"][1:], 50]
-    confidence = example["confidence"]
+    less = example["confidence"] - 0.01
+    values: dict[str, tuple[Any, ...]] = {
+        "decoded": (another, None, "", [], [[]], 16, 1.5, True, [0.0, 1.0, 2.0], {}),
+        "confidence": (2.0, -1.0, 0.0, less, 1.001, 1e300, 1, "1.0", None, True, [1.0]),
+        "request": (None, 16, "", "1-1", "100+1", [], [1] * 5, [0] * 6, [51] * 6, [1.0] * 6, {}, "9" * 9),
+    }
     how = copy.one_of("decoded", "decoded", "confidence", "confidence", "request", "keys", "golden", "emptied")
-    if how == "decoded":
-        example["decoded"] = copy.one_of(
-            another, None, "", [], [[]], 16, 1.5, True, [float(each) for each in range(3)], {}
-        )
-    elif how == "confidence":
-        example["confidence"] = copy.one_of(
-            2.0, -1.0, 0.0, confidence - 0.01, 1.001, 1e300, 1, "1.0", None, True, [1.0]
-        )
-    elif how == "request":
-        example["request"] = copy.one_of(
-            None, 16, "", "1-1", "100+1", [], [1] * 5, [0] * 6, [51] * 6, [1.0] * 6, {}, "9" * 9
-        )
+    if how in values:
+        example[how] = copy.one_of(*values[how])
     elif how == "keys":
         copy.one_of(lambda: example.pop(copy.one_of(*example)), lambda: example.update(more=1))()
     elif how == "golden":
@@ -427,7 +446,7 @@ def other_golden_examples(copy: Copy, data: dict[str, Any]) -> None:
         data["golden"] = copy.one_of([], {}, None, "", [[]], golden[0])
 
 
-@of_the_manifest()
+@of_the_manifest(60)
 def a_proof_with_faults(copy: Copy, data: dict[str, Any]) -> None:
     """The network was not exact, not asked everything, or the figures cannot be."""
     evaluation = data["evaluation"]
@@ -452,7 +471,7 @@ def a_proof_with_faults(copy: Copy, data: dict[str, Any]) -> None:
     evaluation |= copy.one_of(*each_of(changes), {"wrong": 1, "held_out_wrong": 1})
 
 
-@of_the_manifest()
+@of_the_manifest(40)
 def runtimes_that_differ(copy: Copy, data: dict[str, Any]) -> None:
     agreement = data["agreement"]
     each = agreement[copy.one_of(*agreement)]
@@ -465,11 +484,10 @@ def runtimes_that_differ(copy: Copy, data: dict[str, Any]) -> None:
     each |= copy.one_of(*each_of(changes))
 
 
-@of_the_manifest()
+@of_the_manifest(60)
 def value_of_another_type(copy: Copy, data: dict[str, Any]) -> None:
     """Any value outside of the record of the training, which nothing reads."""
     record = data.pop("training")
-    del data["seal"]
     found = [*places(data)]
     data["training"] = record
     holder, key = copy.one_of(*found, (data, "training"))
@@ -477,27 +495,29 @@ def value_of_another_type(copy: Copy, data: dict[str, Any]) -> None:
     holder[key] = copy.one_of(*(value for value in values if type(value) is not type(holder[key])))
 
 
-@of_the_manifest()
+def objects(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects in a manifest that hold keys of our own choice."""
+    fixed = [data[key] for key in ("problem", "vocabularies", "lengths", "network", "evaluation", "agreement")]
+    several = [data["vocabularies"]["source"], *data["agreement"].values(), *data["golden"], data["files"][GREEDY]]
+    return [data, *fixed, *several]
+
+
+@of_the_manifest(40)
 def key_left_out(copy: Copy, data: dict[str, Any]) -> None:
     del data["seal"]
-    objects = [data, data["problem"], data["vocabularies"], data["lengths"], data["network"], data["evaluation"]]
-    objects += [data["vocabularies"]["source"], data["agreement"], *data["agreement"].values(), *data["golden"]]
-    objects += [data["files"]["greedy.onnx"]]
-    places = [(holder, key) for holder in objects for key in holder]
-    holder, key = copy.one_of(*places, *((data["files"], name) for name in bundle.GRAPHS))
+    keys = [(holder, key) for holder in objects(data) for key in holder]
+    holder, key = copy.one_of(*keys, *((data["files"], name) for name in bundle.GRAPHS))
     del holder[key]
 
 
-@of_the_manifest()
+@of_the_manifest(30)
 def key_that_nobody_knows(copy: Copy, data: dict[str, Any]) -> None:
-    holder = copy.one_of(
-        *(data, data["problem"], data["vocabularies"], data["lengths"], data["network"], data["evaluation"]),
-        *(data["agreement"], data["agreement"]["keras"], data["golden"][0], data["files"]["greedy.onnx"]),
-    )
+    holder = copy.one_of(*objects(data))
     holder[copy.one_of("more", "", "Format", "__class__", "self", "x" * 5_000, "é")] = copy.one_of(1, None, {}, "x")
 
 
-def json_of_its_own(copy: Copy) -> str:
+@kind(40)
+def json_of_its_own(copy: Copy) -> list[str]:
     """What Python's parser lets pass, or what passes but cannot be served."""
     old, new = copy.one_of(
         ('"confidence": ', copy.one_of('"confidence": NaN, "x": ', '"confidence": Infinity, "x": ')),
@@ -518,31 +538,32 @@ def json_of_its_own(copy: Copy) -> str:
         ('": ', '": é'),
     )
     copy.edit_text(old, new)
-    return MANIFEST
+    return [MANIFEST]
 
 
 # Sealed: the graphs ---------------------------------------------------------------------------------------
 
 
-def swapped_graphs(copy: Copy) -> tuple[str, ...]:
-    names = (copy.one_of(*GRAPHS), copy.one_of(*bundle.GRAPHS))
-    while names[0] == names[1]:
-        names = (copy.one_of(*GRAPHS), copy.one_of(*bundle.GRAPHS))
-    copy.swap(*names)
+@kind(30)
+def swapped_graphs(copy: Copy) -> list[str]:
+    one = copy.one_of(*GRAPHS)
+    other = copy.one_of(*(name for name in bundle.GRAPHS if name != one))
+    copy.swap(one, other)
     copy.seal()
-    return names
+    return [one, other]
 
 
-def graphs_of_the_other_model(copy: Copy) -> tuple[str, ...]:
-    names: tuple[str, ...] = copy.one_of(*((name,) for name in GRAPHS), PARTS, GRAPHS)
+@kind(20)
+def graphs_of_the_other_model(copy: Copy) -> list[str]:
+    names = copy.one_of(*((name,) for name in GRAPHS), PARTS, GRAPHS)
     for name in names:
         copy.write(name, copy.of_other_model(name))
     copy.seal()
-    return names
+    return [*names]
 
 
-@of_a_file(*GRAPHS, sealed=True)
-def no_graph_at_all(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(20, *GRAPHS, sealed=True)
+def no_graph_at_all(copy: Copy, content: bytearray) -> Content:
     half = len(content) // 2
     noise = copy.random.randbytes(len(content))
     cut = content[: copy.random.randrange(1, len(content))]
@@ -553,16 +574,16 @@ def no_graph_at_all(copy: Copy, content: bytearray) -> bytes | bytearray:
     return nothing
 
 
-@of_a_file(*GRAPHS, sealed=True)
-def noise_in_a_graph(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(30, *GRAPHS, sealed=True)
+def noise_in_a_graph(copy: Copy, content: bytearray) -> Content:
     """A thousand bytes of it, somewhere."""
     start = copy.random.randrange(len(content) - 1_000)
     content[start : start + 1_000] = copy.random.randbytes(1_000)
     return content
 
 
-@of_a_file(*GRAPHS, sealed=True)
-def other_weights(copy: Copy, content: bytearray) -> bytes | bytearray:
+@of_a_file(60, *GRAPHS, sealed=True)
+def other_weights(copy: Copy, content: bytearray) -> Content:
     """One graph's weights differ from those of the others: no numbers, or nothing like those that were trained."""
     model = onnx.load_from_string(bytes(content))
     weights = [each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) > 1]
@@ -579,7 +600,8 @@ def other_weights(copy: Copy, content: bytearray) -> bytes | bytearray:
     return written
 
 
-def another_interface(copy: Copy) -> str:
+@kind(40)
+def another_interface(copy: Copy) -> list[str]:
     """Other names, types or shapes than the problem and the network need, or weights that lie elsewhere."""
     name: str = copy.one_of(*GRAPHS)
     model = onnx.load_from_string(copy.read(name))
@@ -612,7 +634,7 @@ def another_interface(copy: Copy) -> str:
     copy.seal()
     if how == "outside":  # where the seal, had it been made of all files, would not have vouched for them
         copy.edit(lambda data: data["files"].pop("weights", None))
-    return name
+    return [name]
 
 
 def rename(graph: Any, old: str, new: str) -> None:
@@ -638,41 +660,6 @@ def places(data: Any) -> Iterator[tuple[Any, Any]]:
             yield data, key
             if isinstance(data[key], dict | list):
                 yield from places(data[key])
-
-
-KINDS_OF_DAMAGE: list[tuple[Damage, int]] = [
-    (flipped_bit, 300),
-    (overwritten, 80),
-    (truncated, 100),
-    (grown, 60),
-    (missing, 60),
-    (swapped, 80),
-    (of_the_other_model, 60),
-    (edited_manifest, 100),
-    (no_manifest_at_all, 60),
-    (no_plain_file, 80),
-    (linked_folder, 10),
-    (names_that_lead_elsewhere, 60),
-    (files_that_lie_elsewhere, 60),
-    (other_sums, 40),
-    (other_vocabularies, 80),
-    (other_lengths, 40),
-    (another_problem, 100),
-    (another_network, 60),
-    (other_golden_examples, 100),
-    (a_proof_with_faults, 60),
-    (runtimes_that_differ, 40),
-    (value_of_another_type, 60),
-    (key_left_out, 40),
-    (key_that_nobody_knows, 30),
-    (json_of_its_own, 40),
-    (swapped_graphs, 30),
-    (graphs_of_the_other_model, 20),
-    (no_graph_at_all, 20),
-    (noise_in_a_graph, 30),
-    (other_weights, 60),
-    (another_interface, 40),
-]
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -730,7 +717,7 @@ def load(copy: Copy) -> Model:
         return registry.load_model(copy.path, runtime.loader("onnx"), batch_size=Settings().max_batch_size)
 
 
-def complaint(copy: Copy, names: tuple[str, ...], receive: Callable[[Copy], object] = load) -> str | None:
+def complaint(copy: Copy, names: Iterable[str], receive: Callable[[Copy], object] = load) -> str | None:
     """What is wrong with how a copy is received, if anything is."""
     try:
         receive(copy)
@@ -770,27 +757,26 @@ def test_a_copy_is_served_until_it_is_damaged(workshop: Path, name: str) -> None
 
 
 def test_2_000_damaged_bundles(workshop: Path, say: Callable[[str], None]) -> None:
-    assert sum(count for _, count in KINDS_OF_DAMAGE) == 2_000
+    assert sum(kind.count for kind in KINDS) == 2_000
     originals = {name: state(SHIPPED[name]) for name in SERVED}
     refused: Counter[str] = Counter()
     complaints: list[str] = []
     by_verify: list[int] = []
-    for damage, count in KINDS_OF_DAMAGE:
-        for seed in range(count):
+    for kind in KINDS:
+        for seed in range(kind.count):
             name = SERVED[seed % len(SERVED)]
             with copied(workshop, name, seed) as copy:
-                named = damage(copy)
-                where = f"{damage.__name__} of {name} by seed {seed}"
+                names = kind.damage(copy)
+                where = f"{kind.name} of {name} by seed {seed}"
                 assert state(copy.path) != originals[name], f"{where} changes nothing"
-                names = (named,) if isinstance(named, str) else named
                 wrong = complaint(copy, names)
-                if wrong == "is served" and damage is other_weights and is_exact(copy, seed):
+                if wrong == "is served" and kind.name == "other_weights" and is_exact(copy, seed):
                     wrong = complaint(copy, names, lambda copy: verifying.check_weights(bundle.read(copy.path)))
                     by_verify.append(seed)
                 if wrong:
                     complaints.append(f"{where} {wrong}")
                 else:
-                    refused[damage.__name__.replace("_", " ")] += 1
+                    refused[kind.name.replace("_", " ")] += 1
     say(
         f"{refused.total()} of 2000 damaged bundles refused by name: "
         + ", ".join(f"{n} {k}" for k, n in refused.items())

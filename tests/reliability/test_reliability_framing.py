@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty
 
-import httpx
+import load
 import proxy
 import pytest
 import service
@@ -123,60 +122,26 @@ class Relay:
                 await writer.drain()
 
 
-@dataclass
-class Client:
-    """Sends requests over a connection that it keeps, and tells what came back."""
-
-    port: int
-    number: int
-    reader: asyncio.StreamReader | None = None
-    writer: asyncio.StreamWriter | None = None
-
-    async def play(self, tally: Counter[str], wrong: list[str], sent: set[str]) -> None:
-        for request in requests(self.number):
-            sent.add(request.id)
-            status, headers, body = await asyncio.wait_for(self._ask(request.data), 30)
-            tally[str(status)] += 1
-            answered = json.loads(body)
-            if (
-                status != request.status
-                or headers.get("x-request-id") != request.id
-                or (status == 200 and answered["sum"] != request.sum)
-                or (status != 200 and answered["request_id"] != request.id)
-            ):
-                wrong.append(f"{request} got {status} {headers} {body!r}")
-
-    async def _ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
-        if self.writer is None:
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        assert self.reader is not None
-        self.writer.write(data)
-        while True:
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            line, *rest = head.split("\r\n")[:-2]
-            if (status := int(line.split()[1])) != 100:
-                break
-        headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in rest)}
-        body = await self.reader.readexactly(int(headers["content-length"]))
-        if headers.get("connection") == "close":
-            self.close()
-        return status, headers, body
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        self.reader = self.writer = None
+async def play(connection: load.Connection, client: int, tally: Counter[str], wrong: list[str], sent: set[str]) -> None:
+    """Send a client's requests over a connection, and note what came back."""
+    for request in requests(client):
+        sent.add(request.id)
+        status, headers, body = await connection.exchange(request.data)
+        tally[str(status)] += 1
+        answered = json.loads(body)
+        if (
+            status != request.status
+            or headers.get("x-request-id") != request.id
+            or (status == 200 and answered["sum"] != request.sum)
+            or (status != 200 and answered["request_id"] != request.id)
+        ):
+            wrong.append(f"{request} got {status} {headers} {body!r}")
 
 
-def logged(instance: service.Service) -> Counter[str]:
+def logged(log: str) -> Counter[str]:
     """The ids of the requests that were logged, but for those of the proxy's own checks."""
-    found: Counter[str] = Counter()
-    with contextlib.suppress(Empty):
-        while True:
-            line = instance.lines.get(timeout=2)
-            if line.startswith("{") and (entry := json.loads(line)).get("path") not in (None, "/health/ready"):
-                found[entry["request_id"]] += 1
-    return found
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return Counter(entry["request_id"] for entry in entries if entry.get("path") not in (None, "/health/ready"))
 
 
 def test_stream_that_is_cut_at_every_byte(tmp_path: Path, say: Callable[[str], None]) -> None:
@@ -184,29 +149,27 @@ def test_stream_that_is_cut_at_every_byte(tmp_path: Path, say: Callable[[str], N
     wrong: list[str] = []
     sent: set[str] = set()
 
-    async def play(port: int, cut_port: int, instance: service.Service) -> Relay:
+    async def play_all(port: int, cut_port: int, instance: service.Service) -> Relay:
         relay = Relay(instance.port)
         async with relay.serving("127.0.0.2", cut_port):
-            while (await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/health/ready")).status_code != 200:
-                await asyncio.sleep(0.1)
-            clients = [Client(port, number) for number in range(CLIENTS)]
+            await asyncio.to_thread(proxy.await_service, port)
+            connections = [load.Connection(port) for _ in range(CLIENTS)]
             for relay.place in range(1, LONGEST):
-                await asyncio.gather(*(client.play(tally, wrong, sent) for client in clients))
+                plays = (play(each, client, tally, wrong, sent) for client, each in enumerate(connections))
+                await asyncio.gather(*plays)
                 assert not wrong, "\n".join(wrong[:3])
-            for client in clients:
-                client.close()
+            for connection in connections:
+                connection.close()
         return relay
 
-    names = proxy.Names()
-    cut_port = proxy.free_port(["127.0.0.2"])
+    cut_port = service.free_port()
     with (
         service.running(access_log=True, log_format="json") as instance,
-        names.serving(),
-        proxy.running(tmp_path, cut_port, names) as port,
+        proxy.running(tmp_path, cut_port, ["127.0.0.2"]) as port,
     ):
-        names.addresses = ["127.0.0.2"]
-        relay = asyncio.run(play(port, cut_port, instance))
-        ids = logged(instance)
+        relay = asyncio.run(play_all(port, cut_port, instance))
+        assert instance.stop() == 0
+        ids = logged(instance.rest())
     say(
         f"{len(sent)} requests through the proxy in {sum(relay.cuts.values())} streams cut at {len(relay.cuts)} places:"
         f" {dict(tally)}; {len(wrong)} wrong answers, {len(set(ids) - sent)} requests that nobody sent"

@@ -19,9 +19,14 @@ pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 IDLE = 1_000
 FUZZED = 5_000
 BODY = b'{"expression": "10+6"}'
-REQUEST = (
-    b"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
-) + BODY
+
+
+def request(body: bytes) -> bytes:
+    head = b"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+REQUEST = request(BODY)
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 PIECES = [
     b"\r\n",
@@ -157,15 +162,10 @@ def test_pipelined_requests(say: Callable[[str], None]) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
             sums = [number % 100 + number // 100 for number in range(many)]
             for number in range(many):
-                body = b'{"expression": "%d+%d"}' % (number % 100, number // 100)
-                writer.write(
-                    b"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-                )
+                writer.write(request(b'{"expression": "%d+%d"}' % (number % 100, number // 100)))
             for expected in sums:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                assert json.loads(await reader.readexactly(length))["sum"] == expected
+                _, _, body = await load.read_answer(reader)
+                assert json.loads(body)["sum"] == expected
             writer.close()
         say(f"{many} pipelined requests: all answered in order")
 

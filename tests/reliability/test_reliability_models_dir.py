@@ -6,9 +6,7 @@ The service runs without the right to read what its user may not read, also wher
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
-import http.client
 import os
 import random
 import shutil
@@ -16,7 +14,6 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty
 
 import load
 import onnx
@@ -32,6 +29,7 @@ KILL_EVERY = 6
 CLIENTS = 8
 PROBE_S = 0.02
 LONGEST_S = 5.0
+MOST_GROWTH_MB = 61
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 NAMES = ("lost+found", "a b", "x" * 255, "new\nline", "\udcff\udcfe", "é", "sum", "-rf", "%00", "addition.bak", "1")
@@ -192,36 +190,20 @@ class Attacks:
         return undo
 
 
-def is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_S)
-    with contextlib.closing(connection):
-        connection.request("GET", "/health/ready", headers={"Connection": "close"})
-        return connection.getresponse().status == 200
-
-
-async def watch(port: int, unready: list[str]) -> None:
+async def watch(running: service.Service, unready: list[str]) -> None:
     """Ask for readiness until cancelled, over a new connection each time. A worker that is killed may break one."""
     while True:
         try:
-            if not await asyncio.to_thread(is_ready, port):
+            if not await asyncio.to_thread(running.is_ready, LONGEST_S):
                 unready.append("503")
         except OSError as error:
             unready.append(repr(error))
         await asyncio.sleep(PROBE_S)
 
 
-def logged(running: service.Service) -> list[str]:
-    lines = []
-    with contextlib.suppress(Empty):
-        while True:
-            lines.append(running.lines.get_nowait())
-    return lines
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, say: Callable[[str], None]) -> None:
-    models_dir = tmp_path / "models"
-    shutil.copytree(service.ROOT / "models", models_dir)
+    models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
     copied(models_dir, 2)
     aside = tmp_path / "aside"
     aside.mkdir()
@@ -232,9 +214,8 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
     async def play() -> load.Tally:
         nonlocal killed
         with service.running(models_dir=models_dir, watch_s=0.1, workers=workers, preexec=obey_modes) as running:
-            for _ in range(workers - 1):
-                await asyncio.to_thread(running.await_line, r"worker \d+ started")
-            watching = asyncio.create_task(watch(running.port, unready))
+            await asyncio.to_thread(running.await_workers, workers)
+            watching = asyncio.create_task(watch(running, unready))
             async with load.closed_loop(running.port, CLIENTS) as tally:
                 for place in range(ROUNDS):
                     undo = attacks.kinds[place % len(attacks.kinds)]()
@@ -257,9 +238,10 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
                     ]
                     seen = {answer["model"]["version"] for _, answer in answers}
             watching.cancel()
-            lines = logged(running)
             assert running.stop() == 0
-            assert not [line for line in lines if "Traceback" in line or "cannot look" in line]
+            log = running.rest()
+            assert "Traceback" not in log
+            assert "cannot look" not in log
             return tally
 
     tally = asyncio.run(play())
@@ -280,8 +262,7 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[str], None]) -> None:
     """It is refused under load, and does not keep the service from stopping while it is tried."""
-    models_dir = tmp_path / "models"
-    shutil.copytree(service.ROOT / "models", models_dir)
+    models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
     graph = onnx.load(models_dir / "addition" / "1" / "greedy.onnx")
     HOSTILE[case][0](graph)
     sealed(copied(tmp_path, 2), graph)
@@ -292,14 +273,14 @@ def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[
         with service.running(models_dir=models_dir, watch_s=0.1, load_timeout_s=3, drain_s=0.1) as running:
             async with load.closed_loop(running.port, CLIENTS) as tally:
                 await asyncio.sleep(1)
-                before = memory(running)
+                before = running.memory_mb()
                 (tmp_path / "addition" / "2").rename(models_dir / "addition" / "2")
                 refused = asyncio.create_task(asyncio.to_thread(running.await_line, "refused .*addition/2"))
                 while not refused.done():
                     began = time.monotonic()
                     assert (await asyncio.to_thread(running.ask, "GET", "/health/live"))[0] == 200
                     longest = max(longest, time.monotonic() - began)
-                    grown = max(grown, memory(running) - before)
+                    grown = max(grown, running.memory_mb() - before)
             (models_dir / "addition" / "2").rename(models_dir / "addition" / "3")  # is tried again
             await asyncio.sleep(0.5)
             began = time.monotonic()
@@ -313,13 +294,5 @@ def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[
 
     tally = asyncio.run(play())
     tally.assert_clean()
-    assert grown < 64
+    assert grown < MOST_GROWTH_MB
     assert longest < 1
-
-
-def memory(running: service.Service) -> float:
-    """Megabytes that a service and its workers hold; what tries a version is none of them."""
-    total = 0
-    for pid in (running.process.pid, *running.children()):
-        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return total / 1e6

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import load
 import proxy
 import pytest
@@ -22,19 +21,19 @@ HOSTS = [f"127.0.0.{number}" for number in range(2, 5)]
 
 def test_scaled_stopped_and_killed_under_load(tmp_path: Path, say: Callable[[str], None]) -> None:
     """From one instance to three; then, again and again, one is stopped, one is killed, and both come back."""
-    port = proxy.free_port(HOSTS)
-    names = proxy.Names()
+    port = service.free_port()
+    addresses: list[str] = []
     instances: dict[str, service.Service] = {}
 
     async def start(host: str) -> None:
         instances[host] = await asyncio.to_thread(service.start, host=host, port=port)
-        names.addresses = sorted(instances)
+        addresses[:] = sorted(instances)
 
     async def end(host: str, number: signal.Signals) -> None:
         instance = instances.pop(host)
         status = await asyncio.to_thread(instance.stop, number)
         assert status == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-        names.addresses = sorted(instances)
+        addresses[:] = sorted(instances)
 
     async def some_answers(tally: load.Tally) -> None:
         enough = tally.statuses[200] + 50 * CLIENTS
@@ -42,8 +41,7 @@ def test_scaled_stopped_and_killed_under_load(tmp_path: Path, say: Callable[[str
             await asyncio.sleep(0.02)
 
     async def play(proxy_port: int) -> load.Tally:
-        while (await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{proxy_port}/health/ready")).status_code != 200:
-            await asyncio.sleep(0.1)
+        await asyncio.to_thread(proxy.await_service, proxy_port)
         async with load.closed_loop(proxy_port, CLIENTS) as tally:
             for host in HOSTS[1:]:
                 await start(host)
@@ -58,7 +56,7 @@ def test_scaled_stopped_and_killed_under_load(tmp_path: Path, say: Callable[[str
         return tally
 
     try:
-        with names.serving(), proxy.running(tmp_path, port, names) as proxy_port:
+        with proxy.running(tmp_path, port, addresses) as proxy_port:
             asyncio.run(start(HOSTS[0]))
             tally = asyncio.run(play(proxy_port))
     finally:

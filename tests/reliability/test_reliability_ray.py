@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import load
 import pytest
+import service
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-ray" / "bin" / "python"
+PYTHON = service.ROOT / ".venv-ray" / "bin" / "python"
 CLIENTS = 24
 FIRST, MOST = 2, 4
 NODES = 2
@@ -34,7 +32,7 @@ pytestmark = [
 
 
 class Ray:
-    """The process that tests/ray_cluster.py is, and what it says."""
+    """A process that runs tests/ray_cluster.py, and what it says."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.process = process
@@ -55,14 +53,12 @@ class Ray:
 
 
 @contextmanager
-def cluster(**settings: object) -> Iterator[Ray]:
+def cluster() -> Iterator[Ray]:
     """A cluster that is gone at the end."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
-    environ |= {f"APP_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [PYTHON, ROOT / "tests" / "ray_cluster.py"],
-        cwd=ROOT,
-        env=environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+        [PYTHON, service.ROOT / "tests" / "ray_cluster.py"],
+        cwd=service.ROOT,
+        env=service.environment() | {"PYTHONPATH": str(service.ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

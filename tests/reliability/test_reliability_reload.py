@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,7 @@ from pathlib import Path
 import load
 import pytest
 import service
-
-from seq2seq import bundle
+from hostile_bundles import copied
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 
@@ -23,20 +21,16 @@ CLIENTS = 16
 
 def drop_in(models_dir: Path, version: int, *, broken: bool) -> None:
     """The first version of the sums as another version, put into its place in one move."""
-    staging = models_dir / "addition" / f".{version}"
-    shutil.copytree(models_dir / "addition" / "1", staging)
-    manifest = json.loads((staging / "manifest.json").read_bytes())
-    bundle.write_manifest(staging, manifest | {"version": str(version)})
+    staged = copied(models_dir.parent / "staging", version)
     if broken:
-        graph = staging / "greedy.onnx"
+        graph = staged / "greedy.onnx"
         graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
-    staging.rename(models_dir / "addition" / str(version))
+    staged.rename(models_dir / "addition" / str(version))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_50_hot_reloads_under_load(workers: int, tmp_path: Path, say: Callable[[str], None]) -> None:
-    models_dir = tmp_path / "models"
-    shutil.copytree(service.ROOT / "models", models_dir)
+    models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
     broken = {version for version in range(2, RELOADS + 2) if version % BROKEN_EVERY == 0}
 
     async def play() -> load.Tally:

@@ -1,7 +1,7 @@
 """The service does what its OpenAPI document says, whatever is sent: Schemathesis, with every check, on real processes.
 
-How it goes about it is said in `schemathesis.toml`. Loading and unloading change what the other routes answer, so a
-service of their own is tried with those; and a service that asks for keys shows that none of its routes forgets to.
+`schemathesis.toml` says how. Loading and unloading change what other routes answer, so they are tried on a second
+service. A third service asks for keys, and shows that all its routes do.
 """
 
 from __future__ import annotations
@@ -33,19 +33,18 @@ SEED = 20
 def tried(running: service.Service, folder: Path, *options: str) -> dict[str, Any]:
     """Schemathesis' report on a service."""
     report = folder / "report.json"
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--no-color",
+        "--config-file",
+        str(TESTS / "schemathesis.toml"),
+    ]
+    command += ["run", f"http://127.0.0.1:{running.port}/openapi.json", "--checks", "all", "--seed", str(SEED)]
+    command += ["--phases", "examples,coverage,fuzzing,stateful", "--report-json-path", str(report), *options]
     finished = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "schemathesis.cli",
-                "--no-color",
-                "--config-file",
-                str(TESTS / "schemathesis.toml"),
-            ),
-            *("run", f"http://127.0.0.1:{running.port}/openapi.json", "--checks", "all", "--seed", str(SEED)),
-            *("--phases", "examples,coverage,fuzzing,stateful", "--report-json-path", str(report), *options),
-        ],
+        command,
         cwd=folder,  # where it keeps what failed
         env=os.environ | {"PYTHONPATH": str(TESTS)},  # its hooks
         capture_output=True,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import shutil
 import time
 from collections.abc import Callable
@@ -22,15 +20,6 @@ LOOKS = 3
 HEALTH = ("/health/live", "/health/ready", "/metrics", "/v2/models/addition")
 
 
-def ask(port: int, method: str, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    with contextlib.closing(connection):
-        connection.request(method, path)
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 200, path
-
-
 def test_slow_disk_delays_no_answer(
     tmp_path: Path, say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,20 +29,20 @@ def test_slow_disk_delays_no_answer(
     monkeypatch.setenv("SLOW_DISK", str(disk))
     longest = dict.fromkeys(HEALTH, 0.0)
 
-    async def watch(port: int, until: float) -> None:
+    async def watch(running: service.Service, until: float) -> None:
         while time.monotonic() < until:
             for path in HEALTH:
                 began = time.monotonic()
-                await asyncio.to_thread(ask, port, "GET", path)
+                assert (await asyncio.to_thread(running.request, "GET", path))[0] == 200, path
                 longest[path] = max(longest[path], time.monotonic() - began)
 
     async def play() -> load.Tally:
         with service.running(models_dir=disk / "models", watch_s=0.1) as running:
             (disk / "slow").touch()
             async with load.closed_loop(running.port, 4) as tally:
-                await watch(running.port, time.monotonic() + LOOKS * SLOW_S)
+                await watch(running, time.monotonic() + LOOKS * SLOW_S)
                 began = time.monotonic()
-                await asyncio.to_thread(ask, running.port, "POST", "/v2/repository/index")
+                assert (await asyncio.to_thread(running.request, "POST", "/v2/repository/index"))[0] == 200
                 index_s = time.monotonic() - began
             say(
                 f"a disk that takes {SLOW_S:g} s a call: longest /add {1e3 * max(tally.seconds):.0f} ms, "

@@ -37,28 +37,22 @@ class Balancer:
     def __init__(self) -> None:
         self.ready: set[int] = set()
 
-    async def watch(self, port: int) -> None:
-        """Probe a service until it is cancelled."""
+    async def watch(self, instance: service.Service) -> None:
+        """Probe a service until this is cancelled."""
         try:
             while True:
-                is_ready = await asyncio.to_thread(_is_ready, port)
-                (self.ready.add if is_ready else self.ready.discard)(port)
+                is_ready = False
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    is_ready = await asyncio.to_thread(instance.is_ready, PATIENCE_S)
+                (self.ready.add if is_ready else self.ready.discard)(instance.port)
                 await asyncio.sleep(PROBE_S)
         finally:
-            self.ready.discard(port)
+            self.ready.discard(instance.port)
 
     async def choose(self) -> int:
         while not self.ready:
             await asyncio.sleep(PROBE_S)
         return min(self.ready)
-
-
-def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
-    return False
 
 
 def test_100_sigterms_under_load(say: Callable[[str], None]) -> None:
@@ -67,11 +61,11 @@ def test_100_sigterms_under_load(say: Callable[[str], None]) -> None:
     async def play() -> load.Tally:
         balancer = Balancer()
         instance = await asyncio.to_thread(service.start, drain_s=GRACE_S)
-        watching = asyncio.create_task(balancer.watch(instance.port))
+        watching = asyncio.create_task(balancer.watch(instance))
         async with load.closed_loop(balancer.choose, CLIENTS) as tally:
             for _ in range(STOPS):
                 successor = await asyncio.to_thread(service.start, drain_s=GRACE_S)
-                watching_successor = asyncio.create_task(balancer.watch(successor.port))
+                watching_successor = asyncio.create_task(balancer.watch(successor))
                 while successor.port not in balancer.ready:
                     await asyncio.sleep(PROBE_S)
                 status = await asyncio.to_thread(instance.stop)
@@ -91,8 +85,7 @@ def start_s(workers: int) -> float:
     """How long a start takes until all workers serve."""
     began = time.monotonic()
     with service.running(workers=workers) as running:
-        for _ in range(workers - 1):
-            running.await_line(r"worker \d+ started")
+        running.await_workers(workers)
         return time.monotonic() - began
 
 
@@ -166,8 +159,7 @@ def test_no_client_waits_while_workers_are_killed_at_every_moment(workers: int, 
 
     async def play() -> None:
         with service.running(workers=workers) as running:
-            for _ in range(workers - 1):
-                await asyncio.to_thread(running.await_line, r"worker \d+ started")
+            await asyncio.to_thread(running.await_workers, workers)
             asking = [asyncio.create_task(keep_asking(running.port)) for _ in range(4)]
             for kill in range(kills):
                 first = max(running.children())

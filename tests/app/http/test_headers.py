@@ -8,15 +8,18 @@ import re
 from pathlib import Path
 
 import fakes
+import httpx
 import pytest
 from client import Client, client_of_fakes
 
-from app.http import headers
+from app.http.headers import ANSWER, PAGE
 from app.main import create_app
 from app.settings import Settings
 
-ANSWER = dict(headers.ANSWER)
-PAGE = dict(headers.PAGE)
+
+def assert_carries(answer: httpx.Response, expected: list[tuple[bytes, bytes]]) -> None:
+    for name, value in expected:
+        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,7 @@ def client() -> Client:
 @pytest.mark.parametrize("body", [b'{"expression": "1+1"}', b"{"])
 def test_predictions_and_their_errors_are_kept_nowhere(client: Client, body: bytes, path: str) -> None:
     answer = client.post_json(path, body)
-    for name, value in ANSWER.items():
-        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+    assert_carries(answer, ANSWER)
 
 
 @pytest.mark.parametrize("path", ["/add", "/models", "/v2/models/addition/infer", "/nowhere"])
@@ -51,8 +53,7 @@ def test_what_guards_answer_is_kept_nowhere(
     )
     answer = Client(create_app(settings, fakes.models())).request(method, path, headers={"host": "a.example"} | headers)
     assert answer.status_code == status
-    for name, value in ANSWER.items():
-        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+    assert_carries(answer, ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,7 @@ def test_what_guards_answer_is_kept_nowhere(
 )
 def test_every_other_answer_has_them_all(client: Client, path: str) -> None:
     answer = client.get(path)
-    for name, value in PAGE.items():
-        assert answer.headers.get_list(name.decode("ascii")) == [value.decode("ascii")]
+    assert_carries(answer, PAGE)
 
 
 def test_page_says_what_it_may_load_and_no_more(client: Client) -> None:

@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import fakes
-import httpx
 import jsonschema
 import pytest
-from client import Client, client_of_fakes
+from client import Client, async_client, client_of_fakes
 
-from app.http.problem_details import TITLES
+from app.http.problem_details import title
 from app.main import create_app
 from app.operations import metrics
 from app.settings import Settings
@@ -162,7 +161,7 @@ def test_every_error_has_an_example_of_its_status(document: dict[str, Any]) -> N
                 assert said.endswith(".")
                 if kind == "application/problem+json":
                     assert content["example"]["status"] == int(status)
-                    assert content["example"]["title"] == TITLES[int(status)]
+                    assert content["example"]["title"] == title(int(status))
 
 
 def test_every_operation_says_what_it_does_in_one_line(document: dict[str, Any]) -> None:
@@ -252,20 +251,14 @@ def test_model_without_examples_is_described_without() -> None:
     assert client.post_json("/add", b"").json()["detail"] == 'The body is empty; send an object with "expression".'
 
 
-def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
+async def test_document_is_whole_for_all_who_ask_while_it_is_written() -> None:
     """It is written on threads; nobody gets half of it, and meanwhile every route answers as ever."""
-    app = create_app(Settings(), fakes.models())
-
-    async def play() -> tuple[list[Any], list[int]]:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            asking = asyncio.gather(*(client.get("/openapi.json") for _ in range(3)))
-            heads: list[int] = []
-            while not heads or not asking.done():
-                heads.append((await client.head("/models")).status_code)
-                await asyncio.sleep(0.001)
-            return [answer.json() for answer in await asking], heads
-
-    documents, heads = asyncio.run(play())
-    assert documents == [client_of_fakes().get("/openapi.json").json()] * 3
+    heads: list[int] = []
+    async with async_client(create_app(Settings(), fakes.models())) as client:
+        asking = asyncio.gather(*(client.get("/openapi.json") for _ in range(3)))
+        while not heads or not asking.done():
+            heads.append((await client.head("/models")).status_code)
+            await asyncio.sleep(0.001)
+        documents = [answer.json() for answer in await asking]
+    assert documents == [create_app(Settings(), fakes.models()).openapi()] * 3
     assert set(heads) == {200}

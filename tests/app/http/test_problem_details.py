@@ -44,6 +44,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 def fault(answer: httpx.Response) -> dict[str, Any]:
     body = problem(answer, 422)
     (only,) = body["errors"]
+    assert body["title"] == "Unprocessable Content"
     assert body["detail"] == f"{only['detail'][0].upper()}{only['detail'][1:]}."
     assert set(only) <= {"pointer", "detail", "rule", "position"}
     result: dict[str, Any] = only
@@ -65,6 +66,7 @@ def fault(answer: httpx.Response) -> dict[str, Any]:
         (b'{"a":' * 10_000, "", "json", None),
         (b'{"expression": "\\ud800"}', "", "json", None),
         (b'{"expression": "1\x001"}', "", "json", None),
+        (b'{"expression": "\\u0663+4"}', "/expression", "character", None),
         (b'{"expression": ' + b"9" * 5_000 + b"}", "", "json", None),
         (b"[]", "", "object", f"the body is a list; send {SHAPE}"),
         (b"null", "", "object", f"the body is null; send {SHAPE}"),
@@ -82,6 +84,8 @@ def fault(answer: httpx.Response) -> dict[str, Any]:
         (b'{"expression": NaN}', "/expression", "text", None),
         (b'{"expression": -Infinity}', "/expression", "text", None),
         (b'{"expression": null}', "/expression", "text", None),
+        (b'{"expression": true}', "/expression", "text", None),
+        (b'{"expression": []}', "/expression", "text", None),
         (b'{"expression": {"expression": "1+1"}}', "/expression", "text", None),
     ],
 )
@@ -89,6 +93,28 @@ def test_wrong_body(client: Client, body: bytes, pointer: str, rule: str, detail
     found = fault(client.post_json("/add", body))
     assert (found["pointer"], found["rule"]) == (pointer, rule)
     assert detail in (None, found["detail"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"10+6",
+        b'{"expression": "10+6"',
+        b'{"expression": "10+6"}}',
+        b"\x00" * 100,
+        b'{"expression": "\xff\xfe"}',
+        b'\xef\xbb\xbf{"expression": "10+6"}',
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"expression":' * 4_000,
+        b"null",
+        b'["10+6"]',
+    ],
+)
+@pytest.mark.parametrize("path", ["/add", "/add/batch", "/reverse", "/reverse/batch"])
+def test_what_is_no_such_object(client: Client, path: str, body: bytes) -> None:
+    assert fault(client.post_json(path, body))["pointer"] == ""
 
 
 @pytest.mark.parametrize(
@@ -118,6 +144,7 @@ def test_wrong_expression(client: Client, expression: str, rule: str, position: 
     [
         ([1, 2, 3, 4, 5], "/sequence", "length"),
         ([1, 2, 3, 4, 5, 6, 7], "/sequence", "length"),
+        ([], "/sequence", "length"),
         ([0, 2, 3, 4, 5, 6], "/sequence/0", "range"),
         ([1, 51, 3, 4, 5, 6], "/sequence/1", "range"),
         ([1, 2, -1, 4, 5, 6], "/sequence/2", "range"),
@@ -125,7 +152,7 @@ def test_wrong_expression(client: Client, expression: str, rule: str, position: 
         ([1, 2, 3, 4, 1.0, 6], "/sequence/4", "integer"),
         ([1, 2, 3, 4, 5, "7"], "/sequence/5", "integer"),
         ([1, 2, 3, 4, 5, None], "/sequence/5", "integer"),
-        ([1, 2, 3, 4, 5, [6]], "/sequence/5", "integer"),
+        ([[1], 2, 3, 4, 5, 6], "/sequence/0", "integer"),
         ([1, 2, 3, 4, 5, 10**4000], "/sequence/5", "range"),
         ("1,2,3,4,5,6", "/sequence", "list"),
         (None, "/sequence", "list"),
@@ -183,6 +210,7 @@ def test_what_is_declared_json(client: Client, content_type: str) -> None:
 @pytest.mark.parametrize(("path", "limit"), [("/add", 64 * 1024), ("/reverse/batch", 1024 * 1024)])
 def test_too_large_body(client: Client, path: str, limit: int) -> None:
     body = problem(client.post_json(path, b" " * (limit + 1)), 413)
+    assert body["title"] == "Content Too Large"
     assert str(limit) in body["detail"]
     problem(client.post_json(path, b" " * limit), 422)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-from collections.abc import Awaitable, Callable
-from threading import Thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
-import uvicorn
 from recorder import Recorder, application
+from server import configured
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from app.http.middleware import CLIENT_GONE, RequestMiddleware
 from app.http.problem_details import ProblemError
-from app.operations.connections import HttpProtocol, OneWrite, http_protocol
+from app.operations.connections import HttpProtocol, OneWrite
 from app.operations.request_framing import MOST_BYTES, PIECE_BYTES
 from app.serving.counters import Traffic
 
@@ -58,78 +59,59 @@ def test_invitation_to_go_on_is_never_held() -> None:
     assert recorder.done == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
 
-def converse(
-    play: Callable[[int], Awaitable[None]], protocol: type[HttpProtocol] = HttpProtocol, served: ASGIApp = application
-) -> None:
-    """Serve an application on a free port while `play` is given it."""
+def unconnected(**options: Any) -> tuple[HttpProtocol, Recorder]:
+    """A connection without a socket, and what it did."""
+    protocol, recorder = HttpProtocol(configured(application), ServerState(), {}, **options), Recorder()
+    protocol.connection_made(recorder)
+    return protocol, recorder
 
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none")
-            server = uvicorn.Server(config)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                await asyncio.wait_for(play(listener.getsockname()[1]), 20)
-            finally:
-                server.should_exit = True
-                await serving
 
-    failures: list[BaseException] = []
-
-    def run() -> None:
+@asynccontextmanager
+async def connected(
+    served: ASGIApp = application, protocol: type[HttpProtocol] = HttpProtocol, **options: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to an application that is served on a free port."""
+    config, state = configured(served), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config, state, {}, **options), "127.0.0.1", 0
+    )
+    async with server, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
-            asyncio.run(main())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = Thread(target=run)  # where uvicorn leaves the process's signals alone
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+            yield reader, writer
+        finally:
+            writer.close()
 
 
 @pytest.mark.parametrize(
     ("method", "path", "answer"), [("GET", "/a", b"/a"), ("HEAD", "/a", b""), ("GET", "/long", b"5\r\n/long\r\n")]
 )
-def test_over_a_connection(method: str, path: str, answer: bytes) -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_over_a_connection(method: str, path: str, answer: bytes) -> None:
+    async with connected() as (reader, writer):
         writer.write(f"{method} {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode("ascii"))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert await reader.readexactly(len(answer)) == answer
-        writer.close()
-
-    converse(play)
 
 
-def test_pipelined_requests_are_answered_in_order() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with connected() as (reader, writer):
         paths = [f"/{number}" for number in range(5)]
         writer.write("".join(f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n" for path in paths).encode("ascii"))
         for path in paths:
             await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(len(path)) == path.encode("ascii")
-        writer.close()
-
-    converse(play)
 
 
-def test_very_many_pipelined_requests_are_no_large_head() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_very_many_pipelined_requests_are_no_large_head() -> None:
+    async with connected() as (reader, writer):
         many = 3 * MOST_BYTES // len(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
         writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n" * many)
         for _ in range(many):
             assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
-        writer.close()
-
-    converse(play)
 
 
-def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() -> None:
+async def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() -> None:
     request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
     many, waiting = 5_000, []
     goes_on = asyncio.Event()
@@ -143,65 +125,43 @@ def test_pipelined_requests_wait_unparsed_while_many_wait_for_answers() -> None:
         await goes_on.wait()
         await application(scope, receive, send)
 
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with connected(slow, Noting) as (reader, writer):
         writer.write(request * many)
         while not waiting:
             await asyncio.sleep(0.01)
         goes_on.set()
         for _ in range(many):
             assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
-        writer.close()
-
-    converse(play, Noting, slow)
     assert len(waiting) == many
     assert max(waiting) <= PIECE_BYTES / len(request) + 1
 
 
-def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() -> None:
+async def test_pipelined_requests_that_are_read_in_large_pieces_are_no_large_head() -> None:
     """Each piece but the first begins within a head, and ends within another."""
-
-    async def play() -> None:
-        config = uvicorn.Config(
-            application, http=HttpProtocol, lifespan="off", log_config=None, access_log=False, ws="none"
-        )
-        config.load()
-        protocol = HttpProtocol(config, uvicorn.Server(config).server_state, {})
-        recorder = Recorder()
-        protocol.connection_made(recorder)
-        request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
-        sent = request * (6 * MOST_BYTES // len(request))
-        size = 2 * MOST_BYTES // len(request) * len(request) + 20
-        for start in range(0, len(sent), size):
-            protocol.data_received(sent[start : start + size])
-        assert recorder.done == []
-        assert len(protocol.pipeline) <= PIECE_BYTES // len(request)  # the rest waits to be read
-        protocol.connection_lost(None)
-
-    asyncio.run(play())
+    protocol, recorder = unconnected()
+    request = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n"
+    sent = request * (6 * MOST_BYTES // len(request))
+    size = 2 * MOST_BYTES // len(request) * len(request) + 20
+    for start in range(0, len(sent), size):
+        protocol.data_received(sent[start : start + size])
+    assert recorder.done == []
+    assert len(protocol.pipeline) <= PIECE_BYTES // len(request)  # the rest waits to be read
+    protocol.connection_lost(None)
 
 
-def test_client_that_waits_to_be_invited() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_client_that_waits_to_be_invited() -> None:
+    async with connected() as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
         writer.write(b"bc")
         await reader.readuntil(b"\r\n\r\n")
         assert await reader.readexactly(4) == b"/abc"
-        writer.close()
-
-    converse(play)
 
 
-def test_what_is_no_http_is_answered_and_closed() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_what_is_no_http_is_answered_and_closed() -> None:
+    async with connected() as (reader, writer):
         writer.write(b"nonsense\r\n\r\n")
         assert_problem(await reader.read(), 400)
-        writer.close()
-
-    converse(play)
 
 
 def assert_problem(answer: bytes, status: int) -> None:
@@ -215,7 +175,7 @@ def assert_problem(answer: bytes, status: int) -> None:
     assert f"x-request-id: {problem['request_id']}".encode("ascii") in head
 
 
-HASTY = http_protocol(0.2)
+HASTY = 0.2
 
 
 @pytest.mark.parametrize(
@@ -227,14 +187,10 @@ HASTY = http_protocol(0.2)
         b"POST /a HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
     ],
 )
-def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(begun)
         assert_problem(await reader.read(), 408)
-        writer.close()
-
-    converse(play, HASTY)
 
 
 @pytest.mark.parametrize(
@@ -245,26 +201,22 @@ def test_request_that_does_not_come_whole_is_refused(begun: bytes) -> None:
         (b"GET /a HTTP/1.1\r\nhost: test\r\nhost: test\r\n\r\n", 400),
     ],
 )
-def test_refusal_is_told_with_its_id(sent: bytes, status: int) -> None:
+async def test_refusal_is_told_with_its_id(sent: bytes, status: int) -> None:
     told: list[tuple[Scope, str, int]] = []
 
     def tell(scope: Scope, route: str, status: int, _: float) -> None:
         told.append((scope, route, status))
 
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with connected(note=tell, read_timeout_s=HASTY) as (reader, writer):
         writer.write(sent)
         answer = await reader.read()
-        writer.close()
         ((scope, route, noted),) = told
         assert (route, noted) == ("other", status)
         assert (scope["method"], scope["path"], scope["client"][0]) == ("none", "", "127.0.0.1")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] == scope["state"]["request_id"]
 
-    converse(play, http_protocol(0.2, told=tell))
 
-
-def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> None:
+async def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> None:
     told: list[tuple[str, int]] = []
 
     def tell(_scope: Scope, route: str, status: int, _: float) -> None:
@@ -275,70 +227,53 @@ def test_refusal_of_what_the_application_has_is_noted_by_the_application() -> No
         while (await receive())["more_body"]:
             pass
 
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with connected(RequestMiddleware(reading, Traffic(tell)), note=tell, read_timeout_s=HASTY) as (
+        reader,
+        writer,
+    ):
         writer.write(b"POST /add HTTP/1.1\r\nhost: test\r\nx-request-id: mine\r\ncontent-length: 5\r\n\r\nabc")
         assert_problem(answer := await reader.read(), 408)
         assert b'"request_id": "mine"' in answer
-        writer.close()
-
-    converse(play, http_protocol(0.2, told=tell), RequestMiddleware(reading, Traffic(tell)))
     assert told == [("/add", 408)]
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])
-def test_client_that_asks_nothing_is_let_go(sent: bytes) -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_client_that_asks_nothing_is_let_go(sent: bytes) -> None:
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(sent)
         assert await reader.read() == b""
-        writer.close()
-
-    converse(play, HASTY)
 
 
-def test_drip_of_bytes_gains_no_time() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        answer = asyncio.create_task(reader.read())
-        writer.write(b"GET /a HTTP/1.1\r\nhost: ")
-        while not answer.done():
-            writer.write(b"a")
-            await asyncio.wait([answer], timeout=0.02)
-        assert_problem(answer.result(), 408)
-        writer.close()
-
-    converse(play, HASTY)
+async def test_drip_of_bytes_gains_no_time() -> None:
+    protocol, recorder = unconnected(read_timeout_s=HASTY)
+    protocol.data_received(b"GET /a HTTP/1.1\r\nhost: ")
+    while not recorder.is_closing():
+        protocol.data_received(b"a")
+        await asyncio.sleep(0.02)
+    answer, _ = recorder.done
+    assert isinstance(answer, bytes)
+    assert_problem(answer, 408)
 
 
-def test_request_that_was_answered_before_it_came_whole_gets_no_second_answer() -> None:
+async def test_request_that_was_answered_before_it_came_whole_gets_no_second_answer() -> None:
     async def hasty(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with connected(hasty, read_timeout_s=HASTY) as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nabc")
         assert (await reader.read()).count(b"HTTP/1.1") == 1
-        writer.close()
-
-    converse(play, HASTY, hasty)
 
 
-def test_second_request_has_its_own_time() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_second_request_has_its_own_time() -> None:
+    async with connected(read_timeout_s=HASTY) as (reader, writer):
         writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\nGET /b HTTP/1.1\r\n")
         assert (await reader.readuntil(b"\r\n\r\n/a")).startswith(b"HTTP/1.1 200")
         assert_problem(await reader.read(), 408)
-        writer.close()
-
-    converse(play, HASTY)
 
 
-def test_endless_head_is_refused() -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_endless_head_is_refused() -> None:
+    async with connected() as (reader, writer):
         answer = asyncio.create_task(reader.read())
         writer.write(b"GET /a HTTP/1.1\r\n")
         sent = 0
@@ -350,12 +285,9 @@ def test_endless_head_is_refused() -> None:
         with contextlib.suppress(ConnectionError):  # its end may be lost, since it comes before all was read
             assert_problem(await answer, 431)
         assert sent < 100 * MOST_BYTES
-        writer.close()
-
-    converse(play)
 
 
-def test_answer_that_nobody_reads_is_given_up() -> None:
+async def test_answer_that_nobody_reads_is_given_up() -> None:
     ends: asyncio.Queue[str] = asyncio.Queue()
 
     async def endless(_: Scope, __: Receive, send: Send) -> None:
@@ -366,16 +298,12 @@ def test_answer_that_nobody_reads_is_given_up() -> None:
         except asyncio.CancelledError as cancelled:
             ends.put_nowait(cancelled.args[0])
 
-    async def play(port: int) -> None:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    async with connected(endless, read_timeout_s=HASTY) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
         assert await asyncio.wait_for(ends.get(), 10) == CLIENT_GONE
-        writer.close()
-
-    converse(play, HASTY, endless)
 
 
-def test_request_of_a_client_that_left_is_cancelled() -> None:
+async def test_request_of_a_client_that_left_is_cancelled() -> None:
     events: asyncio.Queue[str] = asyncio.Queue()
 
     async def waiting(_: Scope, __: Receive, ___: Send) -> None:
@@ -385,42 +313,28 @@ def test_request_of_a_client_that_left_is_cancelled() -> None:
         except asyncio.CancelledError as cancelled:
             events.put_nowait(cancelled.args[0])
 
-    async def play(port: int) -> None:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with connected(waiting) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
         assert await asyncio.wait_for(events.get(), 10) == "begun"
         writer.close()
         assert await asyncio.wait_for(events.get(), 10) == CLIENT_GONE
 
-    converse(play, served=waiting)
 
-
-def test_answers_ask_to_connect_anew_while_the_service_drains() -> None:
-    async def play(port: int) -> None:
-        for is_draining, connection in ((False, b""), (True, b"connection: close\r\n")):
-            drains.clear()
-            drains.extend([True] * is_draining)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200")
-            assert (b"connection: close\r\n" in head) == bool(connection)
-            writer.close()
-
-    drains: list[bool] = []
-    converse(play, http_protocol(20.0, lambda: bool(drains)))
+@pytest.mark.parametrize("is_draining", [False, True])
+async def test_answers_ask_to_connect_anew_while_the_service_drains(is_draining: bool) -> None:
+    async with connected(is_draining=lambda: is_draining) as (reader, writer):
+        writer.write(b"GET /a HTTP/1.1\r\nhost: test\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert (b"connection: close\r\n" in head) == is_draining
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/health/live", 200), ("/svc/health/live", 200), ("/svc/svc/health/live", 400), ("/svc/add", 400), ("/add", 400)],
 )
-def test_health_is_told_to_any_host_also_below_a_prefix(path: str, status: int) -> None:
-    async def play(port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_health_is_told_to_any_host_also_below_a_prefix(path: str, status: int) -> None:
+    problem = ProblemError(400, "It is for another host.")
+    async with connected(check_host=lambda _: problem, prefix="/svc") as (reader, writer):
         writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode("ascii"))
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)
-        writer.close()
-
-    problem = ProblemError(400, "It is for another host.")
-    converse(play, http_protocol(1.0, host_checked=lambda _: problem, root_path="/svc"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from pathlib import Path
 from typing import Any
@@ -20,61 +19,49 @@ from app.settings import Settings
 from seq2seq.bundle import MANIFEST
 
 
-def client(lifecycle: Lifecycle, *models: Model, **settings: Any) -> Client:
+def client(*models: Model, phase: Phase = Phase.READY, **settings: Any) -> Client:
+    """A client of a process in a phase, with these models."""
+    lifecycle = Lifecycle()
+    lifecycle.phase = phase
     return Client(create_app(Settings(**settings), repository=fakes.repository(*models), lifecycle=lifecycle))
 
 
-def test_phases_follow_the_lifespan() -> None:
+async def test_phases_follow_the_lifespan() -> None:
     lifecycle = Lifecycle()
     seen = [lifecycle.phase]
-
-    async def play() -> None:
-        async with lifecycle.lifespan():
-            seen.append(lifecycle.phase)
-            lifecycle.drain()
-            seen.append(lifecycle.phase)
-
-    asyncio.run(play())
+    async with lifecycle.lifespan():
+        seen.append(lifecycle.phase)
+        lifecycle.drain()
+        seen.append(lifecycle.phase)
     assert seen == [Phase.STARTING, Phase.READY, Phase.DRAINING]
     assert lifecycle.is_draining()
 
 
-def test_models_are_frozen_while_it_serves() -> None:
+async def test_models_are_frozen_while_it_serves() -> None:
     """The collector need not look at them again."""
-
-    async def play() -> int:
-        async with Lifecycle().lifespan():
-            return gc.get_freeze_count()
-
-    assert asyncio.run(play()) > 0
+    async with Lifecycle().lifespan():
+        assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_only_a_ready_process_is_ready(phase: Phase) -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = phase
-    addition = fakes.models()["addition"]
-    answer = client(lifecycle, addition).get("/health/ready")
+    answer = client(fakes.models()["addition"], phase=phase).get("/health/ready")
     assert answer.status_code == (200 if phase is Phase.READY else 503)
-    assert client(lifecycle).get("/health/live").status_code == 200
+    assert client(phase=phase).get("/health/live").status_code == 200
     if phase is not Phase.READY:
         assert f"The service is {phase.value}" in answer.json()["detail"]
 
 
 def test_process_without_a_model_is_not_ready() -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = Phase.READY
-    answer = client(lifecycle).get("/health/ready")
+    answer = client().get("/health/ready")
     assert answer.status_code == 503
     assert "No model could be loaded" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("required", "status"), [("addition", 200), ("reversal", 503)])
 def test_process_without_a_model_that_a_setting_names_is_not_ready(required: str, status: int) -> None:
-    lifecycle = Lifecycle()
-    lifecycle.phase = Phase.READY
-    answer = client(lifecycle, fakes.models()["addition"], required_models=[required]).get("/health/ready")
+    answer = client(fakes.models()["addition"], required_models=[required]).get("/health/ready")
     assert answer.status_code == status
     assert status == 200 or "The model reversal could not be loaded" in answer.json()["detail"]
 

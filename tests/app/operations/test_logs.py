@@ -198,36 +198,30 @@ def test_without_the_setting_no_request_is_logged() -> None:
     assert lines() == []
 
 
-def test_request_whose_client_has_gone_is_logged() -> None:
+async def test_request_whose_client_has_gone_is_logged() -> None:
     async def leave(*_: Any) -> None:
         raise asyncio.CancelledError(CLIENT_GONE)
 
     async def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    async def play() -> None:
-        traffic = Traffic(logs.AccessLog(as_json=True).note)
-        scope = {"type": "http", "method": "POST", "path": "/add", "headers": [(b"x-request-id", b"mine")]}
+    traffic = Traffic(logs.AccessLog(as_json=True).note)
+    scope = {"type": "http", "method": "POST", "path": "/add", "headers": [(b"x-request-id", b"mine")]}
+    with logging_as(JSON) as lines:
         await RequestMiddleware(leave, traffic, "/add")(scope, nothing, nothing)
         await asyncio.sleep(0)
-
-    with logging_as(JSON) as lines:
-        asyncio.run(play())
     (record,) = map(json.loads, lines())
     assert (record["status"], record["address"], record["request_id"]) == (499, "none", "mine")
 
 
-def test_requests_of_one_turn_are_a_line_each() -> None:
-    async def play() -> None:
-        log = logs.AccessLog(as_json=True)
+async def test_requests_of_one_turn_are_a_line_each() -> None:
+    log = logs.AccessLog(as_json=True)
+    with logging_as(JSON) as lines:
         for number in range(3):
             log.note({"method": "GET", "path": f"/{number}"}, "other", 404, 0.001)
         await asyncio.sleep(0)
         log.note({"method": "GET", "path": "/3"}, "other", 404, 0.001)
         await asyncio.sleep(0)
-
-    with logging_as(JSON) as lines:
-        asyncio.run(play())
     assert [json.loads(line)["path"] for line in lines()] == ["/0", "/1", "/2", "/3"]
 
 

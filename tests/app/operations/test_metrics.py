@@ -11,10 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 import fakes
-import httpx
 import numpy as np
 import pytest
-from client import Client, client_of_fakes
+from client import Client, async_client, client_of_fakes
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
@@ -127,24 +126,15 @@ def test_the_page_lists_every_metric(client: Client) -> None:
     assert listed == set(re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, re.MULTILINE))
 
 
-def test_what_is_not_run_is_counted_by_reason() -> None:
+async def test_what_is_not_run_is_counted_by_reason() -> None:
     settings = Settings(max_queue=2)
     repository = make_repository(settings)
     app = create_app(settings, fakes.models(), repository=repository)
-    body = {"expression": "1+1"}
-
-    async def play() -> None:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            await asyncio.gather(*(client.post("/add", json=body) for _ in range(5)))
-
-    async def come_too_late() -> None:
+    async with async_client(app) as client:
+        await asyncio.gather(*(client.post("/add", json={"expression": "1+1"}) for _ in range(5)))
         with pytest.raises(DeadlinePassed):
             await repository["addition"].pick().predict("1+1", 0.0)
-
-    asyncio.run(play())
-    asyncio.run(come_too_late())
-    samples = scrape(Client(app))
+        samples = shown((await client.get("/metrics")).text)
     assert samples["service_dropped_total"] == unordered(
         {("addition", "1", "overload"): 3, ("addition", "1", "deadline"): 1}
     )

@@ -77,18 +77,14 @@ def test_counts_outlive_workers_and_gauges_do_not(dead: int) -> None:
     assert one.shown() == (1_111, 1_001)
 
 
-def test_measures_are_shared_while_a_worker_serves() -> None:
+async def test_measures_are_shared_while_a_worker_serves() -> None:
     board = Board(2)
     one, other = Worker(board, 0, 1), Worker(board, 1, 10)
-
-    async def play() -> None:
-        async with other.sharing():
-            await asyncio.sleep(0)
-            assert one.shown() == (11, 11)
-            other.count = 20
-        assert one.shown() == (21, 21)
-
-    asyncio.run(play())
+    async with other.sharing():
+        await asyncio.sleep(0)
+        assert one.shown() == (11, 11)
+        other.count = 20
+    assert one.shown() == (21, 21)
 
 
 def test_a_fork_writes_what_its_parent_reads() -> None:

@@ -121,6 +121,7 @@ def test_thread_takes_no_signals(pipe: tuple[int, int]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         assert blocked & 1 << (number - 1)
         assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert stream.await_written(SECONDS)  # or the thread could write into what takes the place of the pipe
 
 
 def program(code: str) -> subprocess.CompletedProcess[str]:

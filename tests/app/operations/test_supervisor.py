@@ -67,12 +67,19 @@ class Program:
         assert (word, rest) == ("worker", "started")
         return int(pid)
 
+    def serves(self) -> int:
+        """The process id of the first worker, once it serves."""
+        pid = self.started()
+        assert self.line() == "serving"
+        return pid
+
     def stop(self, *numbers: int) -> tuple[int, str]:
         """Exit status and what else was printed."""
         for number in numbers:
             self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, rest
+        assert self.process.stdout is not None
+        rest = self.process.stdout.read()  # `communicate` would miss what was read ahead with a line
+        return self.process.wait(30), rest
 
 
 Run = Callable[..., Program]
@@ -106,8 +113,7 @@ def await_end(pid: int) -> None:
 @pytest.mark.parametrize("number", signals.STOPPING)
 def test_it_ends_all_workers_on_a_signal(run: Run, count: int, number: int) -> None:
     program = run("work = serve", count)
-    pids = [program.started()]
-    assert program.line() == "serving"
+    pids = [program.serves()]
     pids += [program.started() for _ in range(count - 1)]
     assert program.stop(number) == (0, "ended\n")
     for pid in pids:
@@ -138,8 +144,7 @@ def test_worker_that_cannot_start_again_is_tried_ever_more_rarely(run: Run) -> N
         """,
         2,
     )
-    program.started()
-    program.line()
+    program.serves()
     began = time.monotonic()
     assert [program.line() for _ in range(3)] == [f"no models; the next worker starts in {s} s" for s in (0, 1, 2)]
     assert time.monotonic() - began > 0.9
@@ -147,22 +152,13 @@ def test_worker_that_cannot_start_again_is_tried_ever_more_rarely(run: Run) -> N
 
 
 def test_pauses_have_a_limit() -> None:
-    assert [supervisor.pause_after(failures) for failures in (0, 1, 2, 3, 4, 7, 8, 10_000)] == [
-        0,
-        0,
-        1,
-        2,
-        4,
-        32,
-        60,
-        60,
-    ]
+    pauses = [supervisor.pause_after(failures) for failures in (0, 1, 2, 3, 4, 7, 8, 10_000)]
+    assert pauses == [0, 0, 1, 2, 4, 32, 60, 60]
 
 
 def test_worker_that_was_steady_is_replaced_at_once(run: Run) -> None:
     program = run("import app.operations.supervisor\napp.operations.supervisor.STEADY_S = 0.0\nwork = serve")
-    first = program.started()
-    program.line()
+    first = program.serves()
     os.kill(first, signal.SIGKILL)
     assert program.line() == f"worker {first} ended with status -9; the next worker starts in 0 s"
     assert program.started() != first
@@ -182,8 +178,7 @@ def test_system_without_processes_is_waited_for(run: Run) -> None:
         """,
         2,
     )
-    program.started()
-    program.line()
+    program.serves()
     assert program.line() == (
         "no process can be started: Resource temporarily unavailable; the next worker starts in 0 s"
     )
@@ -204,8 +199,7 @@ def work(place):
 @pytest.mark.parametrize("number", signals.STOPPING)
 def test_worker_that_does_not_stop_is_killed(run: Run, number: int) -> None:
     program = run(DEAF)
-    pid = program.started()
-    program.line()
+    pid = program.serves()
     assert program.stop(number) == (0, f"worker {pid} did not stop in time and is killed\nended\n")
     await_end(pid)
 
@@ -223,8 +217,7 @@ def test_no_worker_starts_once_it_stops(run: Run) -> None:
         """,
         2,
     )
-    program.started()
-    program.line()
+    program.serves()
     assert "no models" in program.line()
     status, rest = program.stop(signal.SIGTERM)
     assert status == 0
@@ -245,8 +238,7 @@ def test_second_signal_tells_workers_to_stop_now(run: Run) -> None:
                 print(signal.Signals(os.read(noted_r, 1)[0]).name, flush=True)
         """
     )
-    program.started()
-    program.line()
+    program.serves()
     program.process.send_signal(signal.SIGTERM)
     assert program.line() == "SIGTERM"
     assert program.stop(signal.SIGTERM) == (0, "SIGUSR1\nended\n")
@@ -262,8 +254,7 @@ def test_what_a_worker_started_ends_with_it(run: Run) -> None:
         """
     )
     child = int(program.line())
-    worker = program.started()
-    program.line()
+    worker = program.serves()
     os.kill(worker, signal.SIGKILL)
     await_end(child)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import re
 import socket
@@ -128,7 +127,7 @@ NASTY = [
 @pytest.mark.parametrize(
     "place", ["traceparent", "tracestate", "baggage", "host", "user-agent", "content-length", "x-other", "query"]
 )
-def test_what_no_tracer_can_read_is_answered_as_ever(traced: Traced, place: str, nasty: bytes) -> None:
+async def test_what_no_tracer_can_read_is_answered_as_ever(traced: Traced, place: str, nasty: bytes) -> None:
     """Raw, as a server hands it over: no client library would send it."""
     headers = [(b"content-type", b"application/json"), (b"host", b"test")]
     if place != "query":
@@ -157,7 +156,7 @@ def test_what_no_tracer_can_read_is_answered_as_ever(traced: Traced, place: str,
     async def send(message: Any) -> None:
         messages.append(message)
 
-    asyncio.run(traced.app(scope, receive, send))
+    await traced.app(scope, receive, send)
     assert messages[0]["status"] == 200, messages
     assert traced.span().name == "POST /add"
 

@@ -38,19 +38,18 @@ def connected(running: service.Service) -> Iterator[http.client.HTTPConnection]:
         yield connection
 
 
-def await_all(running: service.Service, workers: int) -> None:
-    """Until every worker serves; the first one did before the port was known.
+def started(running: service.Service, count: int) -> list[int]:
+    """The next workers that are started, by their process ids. The first one started before the port was known.
 
     The parent says so. What a worker logs itself may come after what the parent logs of it.
     """
-    for _ in range(workers - 1):
-        running.await_line(r"worker \d+ started")
+    return [int(running.await_line(r"worker (\d+) started")[1]) for _ in range(count)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_is_announced_and_then_obeyed(workers: int) -> None:
     with service.running(workers=workers, drain_s=2) as running, connected(running) as kept:
-        await_all(running, workers)
+        started(running, workers - 1)
         assert ask(kept).headers["Connection"] is None
         running.process.send_signal(signal.SIGTERM)
         for _ in range(workers):
@@ -75,7 +74,7 @@ def send_part(running: service.Service) -> socket.socket:
 @pytest.mark.parametrize("number", signals.STOPPING)
 def test_second_signal_ends_it_at_once_and_cleans_up(workers: int, number: int) -> None:
     with service.running(workers=workers, drain_s=1000, read_timeout_s=1000) as running:
-        await_all(running, workers)
+        started(running, workers - 1)
         with send_part(running), send_part(running):
             running.process.send_signal(signal.SIGTERM)
             for _ in range(workers):
@@ -135,19 +134,14 @@ def test_request_that_never_comes_whole_ends_with_the_deadline() -> None:
         assert "Traceback" not in rest
 
 
-def workers_of(running: service.Service, count: int) -> list[int]:
-    """The next workers that are started, by their process ids."""
-    return [int(running.await_line(r"worker (\d+) started")[1]) for _ in range(count)]
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_that_dies_is_replaced(workers: int) -> None:
     with service.running(workers=workers) as running:
-        workers_of(running, workers - 1)  # the first one started before the port was known
+        started(running, workers - 1)
         dead = max(running.children())
         os.kill(dead, signal.SIGKILL)
         assert running.await_line(r"worker (\d+) ended with status -9")[1] == str(dead)
-        (successor,) = workers_of(running, 1)
+        (successor,) = started(running, 1)
         assert successor in running.children()
         assert running.add("20+4") == 24
         assert running.stop() == 0
@@ -155,9 +149,7 @@ def test_worker_that_dies_is_replaced(workers: int) -> None:
 
 def counted(running: service.Service) -> tuple[float, float]:
     """How many sums were answered, and how many workers are ready, as any worker shows it."""
-    with connected(running) as connection:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+    text = running.text("/metrics")
     answered = re.search(r'service_answers_total\{is="exact",model="addition",version="1"\} (\S+)', text)
     ready = re.search(r"^service_ready_workers (\S+)", text, re.MULTILINE)
     assert answered
@@ -167,7 +159,7 @@ def counted(running: service.Service) -> tuple[float, float]:
 
 def test_counts_outlive_a_worker() -> None:
     with service.running(workers=2) as running:
-        workers_of(running, 1)
+        started(running, 1)
         seen = 0.0
         for dead in running.children():
             for _ in range(20):
@@ -176,7 +168,7 @@ def test_counts_outlive_a_worker() -> None:
                 assert answered >= seen
                 seen = answered
             os.kill(dead, signal.SIGKILL)
-            workers_of(running, 1)
+            started(running, 1)
             answered, ready = counted(running)
             assert answered >= seen
             assert ready == 2
@@ -187,20 +179,20 @@ def test_no_client_waits_on_a_worker_that_cannot_start(tmp_path: Path) -> None:
     shutil.copytree(service.ROOT / "models", models_dir)
     asked = models_dir / "addition" / "1"
     with service.running(workers=2, models_dir=models_dir, versions='{"addition": 1}', watch_s=0) as running:
-        (second,) = workers_of(running, 1)
+        (second,) = started(running, 1)
         asked.rename(tmp_path / "away")
         os.kill(second, signal.SIGKILL)
         for _ in range(2):
             running.await_line(r"addition.*; the next worker starts in \d s")
         assert [running.add("20+4") for _ in range(50)] == [24] * 50
         (tmp_path / "away").rename(asked)
-        workers_of(running, 1)
+        started(running, 1)
         assert running.add("20+4") == 24
 
 
 def test_no_temporary_folder_is_needed() -> None:
     with service.running(workers=2, drain_s=0) as running:
-        workers_of(running, 1)
+        started(running, 1)
         descriptors = [path for pid in running.children() for path in Path(f"/proc/{pid}/fd").iterdir()]
         links = {str(path.readlink()) for path in descriptors}
         assert [link for link in links if link.startswith(tempfile.gettempdir())] == []
@@ -208,7 +200,7 @@ def test_no_temporary_folder_is_needed() -> None:
 
 def test_workers_do_not_outlive_their_parent() -> None:
     with service.running(workers=2, drain_s=0) as running:
-        workers_of(running, 1)
+        started(running, 1)
         watched = [os.pidfd_open(pid) for pid in running.children()]
         assert len(watched) == 2
         running.process.kill()

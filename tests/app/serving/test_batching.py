@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from time import monotonic, perf_counter
 
 import pytest
-import uvloop
 
 from app.serving.batching import Batcher, BatchFailed, DeadlinePassed, QueueFull
 from app.serving.counters import QueueMeasures
@@ -25,42 +24,32 @@ class Doubler:
         return [2 * item for item in items]
 
 
-def run(scenario: Callable[[Batcher[int, int]], Awaitable[None]], max_size: int = 100) -> list[list[int]]:
-    """Play a scenario with a batcher of a doubler, and tell which batches were run."""
-    doubler = Doubler()
-
-    async def play() -> None:
-        await scenario(Batcher(doubler, max_size))
-
-    asyncio.run(play())
-    return doubler.batches
+@pytest.fixture
+def doubler() -> Doubler:
+    return Doubler()
 
 
-def test_alone_runs_alone() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        assert await batcher.submit(1) == 2
-        assert await batcher.submit(2) == 4
-
-    assert run(scenario) == [[1], [2]]
-
-
-def test_waits_for_no_timer() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        future = batcher.submit(1)
-        await asyncio.sleep(0)
-        assert future.done()
-
-    run(scenario)
+async def test_alone_runs_alone(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    assert await batcher.submit(1) == 2
+    assert await batcher.submit(2) == 4
+    assert doubler.batches == [[1], [2]]
 
 
-def test_together_run_together_in_order() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        assert await asyncio.gather(*map(batcher.submit, range(10))) == list(range(0, 20, 2))
+async def test_waits_for_no_timer(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    future = batcher.submit(1)
+    await asyncio.sleep(0)
+    assert future.done()
 
-    assert run(scenario) == [list(range(10))]
+
+async def test_together_run_together_in_order(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    assert await asyncio.gather(*map(batcher.submit, range(10))) == list(range(0, 20, 2))
+    assert doubler.batches == [list(range(10))]
 
 
-def test_what_arrives_while_a_batch_runs_is_the_next_batch() -> None:
+async def test_what_arrives_while_a_batch_runs_is_the_next_batch() -> None:
     arrived: list[asyncio.Future[int]] = []
     batches: list[list[int]] = []
 
@@ -71,175 +60,147 @@ def test_what_arrives_while_a_batch_runs_is_the_next_batch() -> None:
         return list(items)
 
     batcher = Batcher(answer, 100)
-
-    async def play() -> None:
-        assert await batcher.submit(1) == 1
-        assert await asyncio.gather(*arrived) == [7, 8, 9]
-
-    asyncio.run(play())
+    assert await batcher.submit(1) == 1
+    assert await asyncio.gather(*arrived) == [7, 8, 9]
     assert batches == [[1], [7, 8, 9]]
 
 
-def test_more_that_wait_are_joined_by_who_comes_next() -> None:
+async def test_more_that_wait_are_joined_by_who_comes_next(doubler: Doubler) -> None:
     async def ask(batcher: Batcher[int, int], item: int, turns: int) -> int:
         for _ in range(turns):
             await asyncio.sleep(0)
         return await batcher.submit(item)
 
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        await asyncio.gather(*(ask(batcher, item, turns) for item, turns in ((1, 0), (2, 0), (3, 1), (4, 2), (5, 9))))
-
-    assert run(scenario) == [[1, 2, 3, 4], [5]]
-
-
-def test_full_batch_waits_for_nobody() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        futures = [batcher.submit(item) for item in (1, 2, 3)]
-        await asyncio.sleep(0)
-        assert all(future.done() for future in futures)
-
-    run(scenario, max_size=3)
+    batcher = Batcher(doubler, 100)
+    await asyncio.gather(*(ask(batcher, item, turns) for item, turns in ((1, 0), (2, 0), (3, 1), (4, 2), (5, 9))))
+    assert doubler.batches == [[1, 2, 3, 4], [5]]
 
 
-def test_no_batch_is_larger_than_allowed() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        assert await asyncio.gather(*map(batcher.submit, range(7))) == list(range(0, 14, 2))
-
-    assert run(scenario, max_size=3) == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-def test_loop_turns_between_batches() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        first, second = batcher.submit(1), batcher.submit(2)
-        await asyncio.sleep(0)
-        assert first.done()
-        assert not second.done()
-        assert await second == 4
-
-    run(scenario, max_size=1)
+async def test_full_batch_waits_for_nobody(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 3)
+    futures = [batcher.submit(item) for item in (1, 2, 3)]
+    await asyncio.sleep(0)
+    assert all(future.done() for future in futures)
 
 
-def test_failure_reaches_its_batch_and_no_other() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        futures = [batcher.submit(item) for item in (1, -2, 3, 4)]
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        assert [type(result) for result in results] == [BatchFailed, BatchFailed, int, int]
-        assert isinstance(results[0], BatchFailed)
-        assert isinstance(results[0].__cause__, ValueError)
-        assert results[0] is not results[1]
-        assert await batcher.submit(5) == 10
-
-    assert run(scenario, max_size=2) == [[1, -2], [3, 4], [5]]
+async def test_no_batch_is_larger_than_allowed(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 3)
+    assert await asyncio.gather(*map(batcher.submit, range(7))) == list(range(0, 14, 2))
+    assert doubler.batches == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-def test_too_few_results_are_a_failure() -> None:
-    async def play() -> None:
-        with pytest.raises(BatchFailed, match="1 items gave 0 results"):
-            await Batcher[int, int](lambda _: [], 10).submit(1)
-
-    asyncio.run(play())
-
-
-def test_cancelled_waiter_costs_nobody_else() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        async def wait_for(item: int) -> int:
-            return await batcher.submit(item)
-
-        tasks = [asyncio.create_task(wait_for(item)) for item in (1, 2, 3)]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-        assert [await tasks[0], await tasks[2]] == [2, 6]
-        assert tasks[1].cancelled()
-
-    assert run(scenario) == [[1, 3]]
+async def test_loop_turns_between_batches(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 1)
+    first, second = batcher.submit(1), batcher.submit(2)
+    await asyncio.sleep(0)
+    assert first.done()
+    assert not second.done()
+    assert await second == 4
 
 
-def test_batch_of_cancelled_waiters_does_not_run() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        batcher.submit(1).cancel()
-        await asyncio.sleep(0)
-        assert await batcher.submit(2) == 4
-
-    assert run(scenario) == [[2]]
-
-
-def test_full_queue_refuses_at_once() -> None:
-    async def play() -> None:
-        batcher = Batcher(Doubler(), 10, max_waiting=2)
-        waiting = [batcher.submit(item) for item in (1, 2)]
-        with pytest.raises(QueueFull):
-            batcher.submit(3)
-        with pytest.raises(QueueFull):
-            await batcher.submit_all([3, 4])
-        assert await asyncio.gather(*waiting) == [2, 4]
-        assert await batcher.submit(3) == 6
-
-    asyncio.run(play())
+async def test_failure_reaches_its_batch_and_no_other(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 2)
+    futures = [batcher.submit(item) for item in (1, -2, 3, 4)]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(result) for result in results] == [BatchFailed, BatchFailed, int, int]
+    assert isinstance(results[0], BatchFailed)
+    assert isinstance(results[0].__cause__, ValueError)
+    assert results[0] is not results[1]
+    assert await batcher.submit(5) == 10
+    assert doubler.batches == [[1, -2], [3, 4], [5]]
 
 
-def test_many_items_count_with_all_of_them() -> None:
-    async def play() -> None:
-        batcher = Batcher(Doubler(), 2, max_waiting=4)
-        many = asyncio.create_task(batcher.submit_all([1, 2, 3, 4, 5]))
-        await asyncio.sleep(0)
-        assert len(batcher) == 5
-        with pytest.raises(QueueFull):
-            batcher.submit(6)
-        assert await many == [2, 4, 6, 8, 10]
-        assert len(batcher) == 0
-        assert await batcher.submit(6) == 12
-
-    asyncio.run(play())
+async def test_too_few_results_are_a_failure() -> None:
+    with pytest.raises(BatchFailed, match="1 items gave 0 results"):
+        await Batcher[int, int](lambda _: [], 10).submit(1)
 
 
-def test_many_items_that_fail_leave_the_queue() -> None:
-    async def play() -> None:
-        batcher = Batcher[int, int](lambda _: [], 2)
-        with pytest.raises(BatchFailed):
-            await batcher.submit_all([1, 2, 3, 4, 5])
-        assert len(batcher) == 0
+async def test_cancelled_waiter_costs_nobody_else(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
 
-    asyncio.run(play())
+    async def wait_for(item: int) -> int:
+        return await batcher.submit(item)
 
-
-def test_many_items_whose_waiter_has_gone_leave_the_queue() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        many = asyncio.create_task(batcher.submit_all(list(range(50))))
-        await asyncio.sleep(0)
-        many.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await many
-        await batcher.submit(50)
-        assert len(batcher) == 0
-
-    assert run(scenario)[-1] == [50]
+    tasks = [asyncio.create_task(wait_for(item)) for item in (1, 2, 3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    assert [await tasks[0], await tasks[2]] == [2, 6]
+    assert tasks[1].cancelled()
+    assert doubler.batches == [[1, 3]]
 
 
-def test_late_item_is_not_run_and_costs_nobody_else() -> None:
-    async def scenario(batcher: Batcher[int, int]) -> None:
-        now = monotonic()
-        late, early, timeless = batcher.submit(1, now - 1), batcher.submit(2, now + 60), batcher.submit(3)
-        with pytest.raises(DeadlinePassed):
-            await late
-        assert [await early, await timeless] == [4, 6]
-
-    assert run(scenario) == [[2, 3]]
+async def test_batch_of_cancelled_waiters_does_not_run(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    batcher.submit(1).cancel()
+    await asyncio.sleep(0)
+    assert await batcher.submit(2) == 4
+    assert doubler.batches == [[2]]
 
 
-def test_oldest_is_who_came_first() -> None:
-    async def play() -> None:
-        batcher = Batcher(Doubler(), 10)
-        assert batcher.oldest() == inf
-        before = monotonic()
-        futures = [batcher.submit(item) for item in (1, 2)]
-        assert before <= batcher.oldest() <= monotonic()
-        await asyncio.gather(*futures)
-        assert batcher.oldest() == inf
-
-    asyncio.run(play())
+async def test_full_queue_refuses_at_once() -> None:
+    batcher = Batcher(Doubler(), 10, max_waiting=2)
+    waiting = [batcher.submit(item) for item in (1, 2)]
+    with pytest.raises(QueueFull):
+        batcher.submit(3)
+    with pytest.raises(QueueFull):
+        await batcher.submit_all([3, 4])
+    assert await asyncio.gather(*waiting) == [2, 4]
+    assert await batcher.submit(3) == 6
 
 
-def test_times_are_finer_than_the_loops_clock() -> None:
+async def test_many_items_count_with_all_of_them() -> None:
+    batcher = Batcher(Doubler(), 2, max_waiting=4)
+    many = asyncio.create_task(batcher.submit_all([1, 2, 3, 4, 5]))
+    await asyncio.sleep(0)
+    assert len(batcher) == 5
+    with pytest.raises(QueueFull):
+        batcher.submit(6)
+    assert await many == [2, 4, 6, 8, 10]
+    assert len(batcher) == 0
+    assert await batcher.submit(6) == 12
+
+
+async def test_many_items_that_fail_leave_the_queue() -> None:
+    batcher = Batcher[int, int](lambda _: [], 2)
+    with pytest.raises(BatchFailed):
+        await batcher.submit_all([1, 2, 3, 4, 5])
+    assert len(batcher) == 0
+
+
+async def test_many_items_whose_waiter_has_gone_leave_the_queue(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    many = asyncio.create_task(batcher.submit_all(list(range(50))))
+    await asyncio.sleep(0)
+    many.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await many
+    await batcher.submit(50)
+    assert len(batcher) == 0
+    assert doubler.batches[-1] == [50]
+
+
+async def test_late_item_is_not_run_and_costs_nobody_else(doubler: Doubler) -> None:
+    batcher = Batcher(doubler, 100)
+    now = monotonic()
+    late, early, timeless = batcher.submit(1, now - 1), batcher.submit(2, now + 60), batcher.submit(3)
+    with pytest.raises(DeadlinePassed):
+        await late
+    assert [await early, await timeless] == [4, 6]
+    assert doubler.batches == [[2, 3]]
+
+
+async def test_oldest_is_who_came_first() -> None:
+    batcher = Batcher(Doubler(), 10)
+    assert batcher.oldest() == inf
+    before = monotonic()
+    futures = [batcher.submit(item) for item in (1, 2)]
+    assert before <= batcher.oldest() <= monotonic()
+    await asyncio.gather(*futures)
+    assert batcher.oldest() == inf
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_times_are_finer_than_the_loops_clock() -> None:
     """uvloop's clock counts milliseconds: a batch of 0.3 ms took either 0 or 1 ms by it."""
     measures = QueueMeasures()
 
@@ -249,12 +210,9 @@ def test_times_are_finer_than_the_loops_clock() -> None:
             pass
         return list(items)
 
-    async def play() -> None:
-        batcher = Batcher(answer, 1, measures=measures)
-        for _ in range(50):
-            await asyncio.gather(batcher.submit(1), batcher.submit(2))
-
-    uvloop.run(play())
+    batcher = Batcher(answer, 1, measures=measures)
+    for _ in range(50):
+        await asyncio.gather(batcher.submit(1), batcher.submit(2))
     assert sum(measures.ran.counts) == 100
     assert sum(measures.ran.counts[:2]) == 0, "none took less than 0.2 ms"
     assert sum(measures.ran.counts[2:3]) > 0, "most took less than 0.5 ms"

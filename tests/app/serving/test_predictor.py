@@ -24,64 +24,60 @@ class Recorder:
         return fakes.truthful(fakes.ADDITION).greedy(sources)
 
 
-def test_prediction_is_the_models() -> None:
+async def test_prediction_is_the_models() -> None:
     predictor = Predictor(fakes.models()["addition"], 8)
-    assert asyncio.run(predictor.predict("10+6")) == Prediction("16", [16, "16"], 0.997003)
+    assert await predictor.predict("10+6") == Prediction("16", [16, "16"], 0.997003)
 
 
-def test_what_is_no_number_has_no_value() -> None:
+async def test_what_is_no_number_has_no_value() -> None:
     def plus_signs(sources: IdArray) -> IdArray:
         return np.full((len(sources), fakes.ADDITION.target_length), 10, dtype=np.int32)
 
     model = Model(fakes.addition_manifest(), fakes.truthful(fakes.ADDITION, plus_signs))
-    assert asyncio.run(Predictor(model, 8).predict("10+6")) == Prediction("+++", [None, "+++"], 0.997003)
+    assert await Predictor(model, 8).predict("10+6") == Prediction("+++", [None, "+++"], 0.997003)
 
 
-def test_confidence_is_never_above_one() -> None:
+async def test_confidence_is_never_above_one() -> None:
     network = fakes.truthful(fakes.ADDITION)
     certain = replace(network, decode=lambda states: network.decode(states) * np.float32(1.002))
     model = Model(fakes.addition_manifest(), certain)
-    assert asyncio.run(Predictor(model, 8).predict("1+1")).confidence == 1.0
+    assert (await Predictor(model, 8).predict("1+1")).confidence == 1.0
 
 
-def test_each_of_many_is_answered_in_order_a_run_at_a_time() -> None:
+async def test_each_of_many_is_answered_in_order_a_run_at_a_time() -> None:
     network = Recorder()
     predictor = Predictor(Model(fakes.addition_manifest(), network), 4)
-    results = asyncio.run(predictor.predict_each([f"{n}+1" for n in range(10)]))
+    results = await predictor.predict_each([f"{n}+1" for n in range(10)])
     assert [(result[0], result[1].values[0]) for result in results if isinstance(result, tuple)] == [
         (f"{n}+1", n + 1) for n in range(10)
     ]
     assert network.sizes == [4, 4, 2]
 
 
-def test_refused_value_stays_in_its_place() -> None:
+async def test_refused_value_stays_in_its_place() -> None:
     predictor = Predictor(fakes.models()["addition"], 2)
-    first, second, third = asyncio.run(predictor.predict_each(["1+1", 5, " 2 + 2 "]))
+    first, second, third = await predictor.predict_each(["1+1", 5, " 2 + 2 "])
     assert isinstance(first, tuple)
     assert isinstance(second, RuleBroken)
     assert isinstance(third, tuple)
     assert third[0] == "2+2"
 
 
-def test_all_refused_runs_nothing() -> None:
+async def test_all_refused_runs_nothing() -> None:
     network = Recorder()
     predictor = Predictor(Model(fakes.addition_manifest(), network), 2)
-    assert len(asyncio.run(predictor.predict_each([None, "x", 3]))) == 3
+    assert len(await predictor.predict_each([None, "x", 3])) == 3
     assert network.sizes == []
 
 
-def test_single_request_waits_for_one_run_of_a_batch_at_most() -> None:
+async def test_single_request_waits_for_one_run_of_a_batch_at_most() -> None:
     network = Recorder()
     predictor = Predictor(Model(fakes.addition_manifest(), network), 4)
-
-    async def play() -> tuple[int, int]:
-        many = asyncio.create_task(predictor.predict_each(["1+1"] * 40))
-        await asyncio.sleep(0)
-        await predictor.predict("2+2")
-        waited = len(network.sizes)
-        await many
-        return waited, len(network.sizes)
-
-    waited, runs = asyncio.run(play())
+    many = asyncio.create_task(predictor.predict_each(["1+1"] * 40))
+    await asyncio.sleep(0)
+    await predictor.predict("2+2")
+    waited = len(network.sizes)
+    await many
+    runs = len(network.sizes)
     assert waited <= 2
     assert runs == 11

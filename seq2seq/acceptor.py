@@ -37,7 +37,7 @@ class Acceptor:
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Acceptor:
-        """The automaton that accepts exactly these sequences, sorted, each once. Raises `ValueError` if they are not."""
+        """The automaton that accepts just these sequences, which are sorted and differ. Raises `ValueError`."""
         states: dict[tuple[int, ...], int] = {}
         path: list[list[int]] = [[0]]  # the states that the previous sequence leads through, still open
         previous: Sequence[int] = ()

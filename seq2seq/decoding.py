@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from seq2seq.problem import END_ID, Problem
 from seq2seq.vocabulary import FloatArray, IdArray
@@ -22,7 +23,7 @@ from seq2seq.vocabulary import FloatArray, IdArray
 Family = Literal["repeat_vector", "autoregressive", "attention", "plain"]
 VARYING: tuple[Family, ...] = ("attention", "plain")
 """Families that read and write any length. An end of its own ends each sequence."""
-States = Sequence[FloatArray]
+States = Sequence[npt.NDArray[Any]]
 Encode = Callable[[IdArray], States]
 Decode = Callable[[States], FloatArray]
 Step = Callable[[IdArray, States], tuple[FloatArray, States]]
@@ -118,7 +119,9 @@ class Autoregressive:
             rows = (parents + np.arange(batch)[:, None] * width).reshape(-1)
             states = [np.asarray(state)[rows] for state in following]
             symbols = symbols.astype(np.int32)
-            written = np.concatenate([np.take_along_axis(written, parents[..., None], axis=1), symbols[..., None]], axis=2)
+            written = np.concatenate(
+                [np.take_along_axis(written, parents[..., None], axis=1), symbols[..., None]], axis=2
+            )
             ended = np.take_along_axis(ended, parents, axis=1) | (symbols == self.end)
             if ended[np.isfinite(scores)].all():
                 break

@@ -33,7 +33,7 @@ def sealed(directory: Path, graph: onnx.ModelProto) -> Path:
     (directory / "greedy.onnx").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     manifest = bundle.read_manifest(directory)
-    proof = replace(manifest.evaluation, graph=digest)
+    proof = replace(manifest.proof, graph=digest)
     files = manifest.files | {"greedy.onnx": bundle.FileEntry(digest, len(content))}
     bundle.write_manifest(directory, replace(manifest, evaluation=proof, files=files).as_data())
     return directory

@@ -70,8 +70,8 @@ def running(models_dir: Path) -> Iterator[service.Service]:
 
 def test_it_is_proven_and_described(models_dir: Path) -> None:
     manifest = bundle.read(models_dir / NAME / "1").manifest
-    assert manifest.evaluation.is_exact
-    assert manifest.evaluation.by_enumeration == 81
+    assert manifest.proof.is_exact
+    assert manifest.proof.by_enumeration == 81
     assert manifest.problem.spec() == SPEC
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m training list | fit | verify | renew | show | compare`.
+"""The command line: `python -m training list | fit | fit-pairs | verify | renew | show | compare`.
 
 Only `fit`, `renew` and `verify --keras` load Keras; the others run with what serving needs.
 """
@@ -21,10 +21,14 @@ from types import FrameType
 
 from seq2seq import bundle, staging
 from seq2seq.bundle import Bundle, BundleError, Manifest
+from seq2seq.evidence import Proof
 from seq2seq.proving.running import Mistake
 from training import command_line, environment, output, report, verifying
 from training.command_line import CallError
 from training.environment import WrongEnvironment
+from training.pairs import command as pairs_command
+from training.pairs import report as pairs_report
+from training.pairs.files import PairsError
 from training.recipes import RECIPES, RecipeError
 
 STOPPED = 130
@@ -43,10 +47,11 @@ STOPPED_MESSAGE = "\ntraining: stopped; nothing was written"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 if anything is wrong, 2 for a wrong call, 130 for Ctrl-C."""
-    options = command_line.parser().parse_args(arguments)
+    parser = command_line.parser(pairs_command.add_to)
+    options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (BundleError, CallError, Diverged, RecipeError, WrongEnvironment) as error:
+    except (BundleError, CallError, Diverged, PairsError, RecipeError, WrongEnvironment) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallError) else 1
     except KeyboardInterrupt:
@@ -158,7 +163,7 @@ def renew(options: argparse.Namespace) -> int:
     with staging.workspace(directory.parent) as workspace:
         weights = export.weights_of(loaded)
         manifest, mistakes = export.write(loaded.manifest, weights, workspace / "bundle")
-        more_wrong = manifest.evaluation.wrong > loaded.manifest.evaluation.wrong
+        more_wrong = manifest.proof.wrong > loaded.manifest.proof.wrong
         if more_wrong or (output.is_exact(loaded.manifest) and not output.is_exact(manifest)):
             print(f"{directory} stays as it is; its new graphs would be worse: {manifest.evaluation.sentence}")
             return 1
@@ -179,7 +184,7 @@ def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
     except BundleError as error:
         print(f"it will not be served: {error}")
     agree = all(each["agreed"] == each["compared"] for each in manifest.agreement.values())
-    return 0 if agree and not manifest.evaluation.wrong else 1
+    return 0 if agree and not manifest.proof.wrong else 1
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -202,7 +207,8 @@ def verify(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the model card, made from the manifest."""
-    print(report.card(bundle.read_manifest(options.directory)), end="")
+    manifest = bundle.read_manifest(options.directory)
+    print((report if isinstance(manifest.evaluation, Proof) else pairs_report).card(manifest), end="")
     return 0
 
 
@@ -216,6 +222,7 @@ def compare(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_recipes,
     "fit": fit,
+    "fit-pairs": pairs_command.run,
     "verify": verify,
     "renew": renew,
     "show": show,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,8 +58,8 @@ def problem_fields() -> dict[str, list[str]]:
     return kinds
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; `command` names what is asked for."""
+def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
+    """The whole command line; `command` names what is asked for, and each of `more` declares another command."""
     whole = Parser(prog=PROGRAM, description="Fit, prove and show the models.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
@@ -76,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     group = command.add_argument_group("what the recipe's problem says, unless given")
     for name, kinds in problem_fields().items():
         group.add_argument(_flag(name), dest=_place(name), metavar="VALUE", help=f"of {' and '.join(kinds)}")
+
+    for add_to in more:
+        add_to(commands)
 
     command = commands.add_parser("verify", help="run saved bundles over their whole domain")
     command.add_argument("directories", type=Path, nargs="+", metavar="DIR")

@@ -81,9 +81,7 @@ class Graph:
 
     def model(self) -> onnx.ModelProto:
         """The finished graph, checked."""
-        model = helper.make_model(
-            self.graph(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
-        )
+        model = helper.make_model(self.graph(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         onnx.checker.check_model(model, full_check=True)
         return model
 

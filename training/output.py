@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from seq2seq import bundle, staging
 from seq2seq.bundle import GRAPHS, MANIFEST, PLAIN_NAME, Bundle, BundleError, Manifest
 from training.command_line import CallError
-from training.recipes import Recipe
 
 MODELS, RUNS = Path("models"), Path("runs")
 """Where the service looks for bundles, and where all others go."""
@@ -38,7 +38,16 @@ class Destination:
         return str(max(taken, default=0) + 1)
 
 
-def destination(out: Path | None, recipe: Recipe, *, replace: bool) -> Destination:
+class Shipped(Protocol):
+    """What a recipe says of its bundle: the model's name, and whether it goes under models/."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ships(self) -> bool: ...
+
+
+def destination(out: Path | None, recipe: Shipped, *, replace: bool) -> Destination:
     """Where a run's bundle goes, tried before the run. Raises `CallError` where it could not be written."""
     if out is None:
         if replace:

@@ -39,7 +39,7 @@ def write(manifest: Manifest, directory: Path) -> None:
 def card(manifest: Manifest) -> str:
     """A readable card: what the model does, how it was trained, and what is known of its quality."""
     recipe = manifest.training["recipe"]
-    proof = manifest.evaluation
+    proof = manifest.proof
     agreement = manifest.agreement["keras"]
     trained_on = "half of all distinct problems, the rest held out" if recipe["hold_out"] else "the whole domain"
     seen = manifest.training.get("validation_seen")

@@ -121,7 +121,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 def _fault(loaded: Bundle, network: Network, outcome: proof.Outcome) -> str:
     """Why the service would refuse the bundle, or why its manifest says what is not so; empty if neither."""
-    found, said = outcome.proof, loaded.manifest.evaluation
+    found, said = outcome.proof, loaded.manifest.proof
     agreement = {name: vars(each) for name, each in outcome.agreements.items()}
     try:
         bundle.check_evidence(replace(loaded, manifest=replace(loaded.manifest, evaluation=found, agreement=agreement)))

@@ -13,7 +13,7 @@ only where the bundle then contradicts itself, or where its network errs. A file
 never read.
 """
 
-from seq2seq.bundle.checks import check_answers, check_golden, check_identity, check_evidence
+from seq2seq.bundle.checks import check_answers, check_evidence, check_golden, check_identity
 from seq2seq.bundle.manifest import (
     AGREEMENTS,
     FORMAT,
@@ -38,8 +38,35 @@ from seq2seq.bundle.writing import seal, with_seal, write_manifest
 from seq2seq.decoding import Family
 
 __all__ = [
-    "AGREEMENTS", "ALTERED", "FORMAT", "GRAPHS", "MANIFEST", "MOST_FILE_BYTES", "MOST_MANIFEST_BYTES", "PLAIN_NAME",
-    "SEAL", "Bundle", "BundleError", "BundleUnreadable", "Family", "FileEntry", "Golden", "Manifest", "NetworkSpec",
-    "check_answers", "check_files", "check_golden", "check_identity", "check_evidence", "count_parameters", "derived", "graphs_of",
-    "is_unchanged", "read", "read_manifest", "seal", "with_seal", "write_manifest",
+    "AGREEMENTS",
+    "ALTERED",
+    "FORMAT",
+    "GRAPHS",
+    "MANIFEST",
+    "MOST_FILE_BYTES",
+    "MOST_MANIFEST_BYTES",
+    "PLAIN_NAME",
+    "SEAL",
+    "Bundle",
+    "BundleError",
+    "BundleUnreadable",
+    "Family",
+    "FileEntry",
+    "Golden",
+    "Manifest",
+    "NetworkSpec",
+    "check_answers",
+    "check_evidence",
+    "check_files",
+    "check_golden",
+    "check_identity",
+    "count_parameters",
+    "derived",
+    "graphs_of",
+    "is_unchanged",
+    "read",
+    "read_manifest",
+    "seal",
+    "with_seal",
+    "write_manifest",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.decoding import VARYING, Family
-from seq2seq.evidence import Evidence
+from seq2seq.evidence import Evidence, Proof
 from seq2seq.problem import Problem
 
 FORMAT = 3
@@ -109,6 +109,13 @@ class Manifest:
     golden: tuple[Golden, ...]
     files: dict[str, FileEntry]
     seal: str = field(default="", compare=False)
+
+    @property
+    def proof(self) -> Proof:
+        """The evaluation of a network that is proven, or was to be. Raises `TypeError` for error rates."""
+        if not isinstance(self.evaluation, Proof):
+            raise TypeError(f"{self.name} {self.version} has error rates, and no proof")
+        return self.evaluation
 
     def as_data(self) -> dict[str, Any]:
         """The manifest as it stands in the file, vocabularies and lengths written out."""

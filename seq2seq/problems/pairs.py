@@ -137,10 +137,10 @@ class Pairs(Problem):
         if self.acceptor is not None:
             ids = [self._source_ids[token] for token in tokens]
             if (reached := self.acceptor.reach(ids)) < len(ids):
-                fault = f"no source that the model was made for goes on with {tokens[reached]!r:.60} at {unit} {reached + 1}"
+                fault = f"{unit} {reached + 1} is {tokens[reached]!r:.60}, and no source of the model goes on so"
                 raise RuleBroken("domain", fault, position=self._position(value, reached))
             if reached == len(ids):
-                raise RuleBroken("domain", "no source that the model was made for ends here", position=len(value))
+                raise RuleBroken("domain", "the source ends here, and no source of the model does", position=len(value))
         return tokens
 
     def tokens(self, text: str) -> tuple[str, ...]:
@@ -186,12 +186,22 @@ class Pairs(Problem):
             most = self.longest_source - 1
             apart = "" if self.source_tokens == "chars" else " "
             schema["pattern"] = f"^(?:{one})(?:{apart}(?:{one})){{0,{most}}}$"
-        return Field("source", "sources", schema, "The text to read", lambda tokens: self._join(tokens, self.source_tokens))
+        return Field(
+            "source", "sources", schema, "The text to read", lambda tokens: self._join(tokens, self.source_tokens)
+        )
 
     @cached_property
     def outputs(self) -> tuple[Field, ...]:
         schema = {"type": "string"}
-        return (Field("target", "targets", schema, "What the model wrote", lambda tokens: self._join(tokens, self.target_tokens)),)
+        return (
+            Field(
+                "target",
+                "targets",
+                schema,
+                "What the model wrote",
+                lambda tokens: self._join(tokens, self.target_tokens),
+            ),
+        )
 
     @cached_property
     def _source_ids(self) -> dict[str, int]:

@@ -49,7 +49,10 @@ def load(bundle: Bundle) -> Network:
         return _Greedy(bundle)
     any_length = (None, None)
     graph = _Graph(
-        bundle, "greedy.onnx", {"source": (INT32, any_length)}, {"ids": (INT32, any_length), "probabilities": (FLOAT, any_length)}
+        bundle,
+        "greedy.onnx",
+        {"source": (INT32, any_length)},
+        {"ids": (INT32, any_length), "probabilities": (FLOAT, any_length)},
     )
     return Varying(graph.session)
 
@@ -80,7 +83,7 @@ def load_parts(bundle: Bundle, *, optimized: bool = True) -> Network:
         source = {"source": (INT32, (None, None))}
         memory: Signature = {"memory": (FLOAT, (None, None, 2 * spec.encoder_units[-1]))}
         states = {**memory, **states}
-        inputs = {"symbol": inputs.pop("symbol"), **source, **memory, **inputs}
+        inputs = {"symbol": (INT32, (None, 1)), **source, **memory, **inputs}
     encoder = _Graph(bundle, "encoder.onnx", source, states, optimized)
     return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, optimized))
 

@@ -291,7 +291,7 @@ def test_a_manifest_that_lacks_something_is_refused(
 )
 def test_a_proof_that_contradicts_itself_is_refused(sealed: Path, change: dict[str, Any]) -> None:
     """Though its sentence says the same as its figures."""
-    edit(sealed, lambda data: data.update(evaluation=replace(MANIFEST.evaluation, **change).as_data()))
+    edit(sealed, lambda data: data.update(evaluation=replace(MANIFEST.proof, **change).as_data()))
     assert refusal(sealed).startswith(f"{sealed / 'manifest.json'}: evaluation contradicts itself")
 
 
@@ -366,7 +366,7 @@ def test_golden_examples_are_replayed(times: float, written: str) -> None:
 def test_what_was_not_proven_exact_is_told(evaluation: dict[str, Any], agreed: int, words: str) -> None:
     bundle.check_evidence(Bundle(Path("x"), MANIFEST))
     agreement = {name: {**each, "agreed": agreed} for name, each in MANIFEST.agreement.items()}
-    manifest = replace(MANIFEST, evaluation=replace(MANIFEST.evaluation, **evaluation), agreement=agreement)
+    manifest = replace(MANIFEST, evaluation=replace(MANIFEST.proof, **evaluation), agreement=agreement)
     with pytest.raises(BundleError, match=rf"manifest\.json: {words}"):
         bundle.check_evidence(Bundle(Path("x"), manifest))
 

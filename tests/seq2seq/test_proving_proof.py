@@ -129,7 +129,7 @@ def _lower(directory: Path, symbol: int, by: float) -> None:
         (directory / name).write_bytes(model.SerializeToString())
     manifest = bundle.read_manifest(REVERSAL)
     graph = hashlib.sha256((directory / "greedy.onnx").read_bytes()).hexdigest()
-    bundle.seal(directory, replace(manifest, evaluation=replace(manifest.evaluation, graph=graph)))
+    bundle.seal(directory, replace(manifest, evaluation=replace(manifest.proof, graph=graph)))
 
 
 def test_a_network_that_is_wrong_once_is_found(

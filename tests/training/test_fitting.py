@@ -89,7 +89,7 @@ def test_a_fit_learns_its_problem_and_its_bundle_proves_it(
     recipe, fit = fitted
     directory = tmp_path / recipe.name / "1"
     manifest = saved(recipe, fit, directory)
-    proof = manifest.evaluation
+    proof = manifest.proof
     assert proof.is_exact
     assert proof.by_enumeration + proof.by_bounds == proof.domain == recipe.problem.domain_size
     assert all(other["agreed"] == other["compared"] for other in manifest.agreement.values())
@@ -240,7 +240,7 @@ def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
     assert bundle.read(tmp_path / "runs" / recipe.name / "1").manifest.version == "1"
     assert not (tmp_path / "models").exists()
     assert main(["fit", recipe.name, "--samples", "12000"]) == 0
-    assert bundle.read(tmp_path / "models" / recipe.name / "1").manifest.evaluation.is_exact
+    assert bundle.read(tmp_path / "models" / recipe.name / "1").manifest.proof.is_exact
     assert [path.name for path in (tmp_path / "runs" / recipe.name).iterdir()] == ["1"]
 
 
@@ -248,7 +248,7 @@ def test_the_recipe_is_printed_first_and_a_wrong_run_ends_with_status_1(
     ("change", "status", "words"),
     [
         (
-            lambda made: replace(made, evaluation=replace(made.evaluation, by_enumeration=0, by_bounds=0, tried=25)),
+            lambda made: replace(made, evaluation=replace(made.proof, by_enumeration=0, by_bounds=0, tried=25)),
             0,
             "decides 0 of 25",
         ),
@@ -271,7 +271,7 @@ def test_what_the_service_would_refuse_goes_to_runs(
 
     def written(draft: Manifest, weights: list[Any], directory: Path) -> tuple[Manifest, list[Mistake]]:
         manifest, mistakes = write(draft, weights, directory)
-        assert manifest.evaluation.is_exact
+        assert manifest.proof.is_exact
         return change(manifest), mistakes
 
     monkeypatch.setattr(export, "write", written)
@@ -310,7 +310,7 @@ def test_a_network_that_reads_what_counts_first_is_tried_and_not_called_exact(
     ship(monkeypatch, recipe)
     status = main(["fit", recipe.name])
     out = capsys.readouterr().out
-    proof = bundle.read(tmp_path / "runs" / "reversal" / "1").manifest.evaluation
+    proof = bundle.read(tmp_path / "runs" / "reversal" / "1").manifest.proof
     assert proof.tried > 1_000_000
     assert (proof.by_enumeration, proof.by_bounds, proof.is_exact) == (0, 0, False)
     assert status == (1 if proof.wrong else 0)

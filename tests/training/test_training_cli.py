@@ -66,7 +66,7 @@ def test_what_ships_is_exact(
     assert {key: line[key] for key in expected} == expected
     assert abs(line["held_out"] / line["domain"] - 0.5) < 0.01
     assert line["least_margin"] > 1_000 * line["largest_difference"]
-    said = bundle.read_manifest(directory).evaluation
+    said = bundle.read_manifest(directory).proof
     assert (line["graph"], line["weakest"], line["held_out"]) == (said.graph, said.weakest, said.held_out)
     assert line["least_margin"] == pytest.approx(said.least_margin, abs=1e-3)
 

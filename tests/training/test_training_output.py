@@ -227,7 +227,7 @@ def test_only_what_the_service_takes_is_exact() -> None:
     """What it takes is tested with `check_evidence`."""
     exact = fakes.addition_manifest()
     assert output.is_exact(exact)
-    assert not output.is_exact(replace(exact, evaluation=replace(exact.evaluation, by_enumeration=0)))
+    assert not output.is_exact(replace(exact, evaluation=replace(exact.proof, by_enumeration=0)))
 
 
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:

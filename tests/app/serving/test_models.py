@@ -47,7 +47,7 @@ def test_golden_example_that_comes_out_otherwise_is_refused(tmp_path: Path) -> N
 
 def test_network_that_was_not_exact_is_refused(tmp_path: Path) -> None:
     manifest = fakes.addition_manifest()
-    wrong = replace(manifest.evaluation, wrong=3, least_margin=-1.0)
+    wrong = replace(manifest.proof, wrong=3, least_margin=-1.0)
     fakes.write_bundle(tmp_path, replace(manifest, evaluation=wrong))
     assert "evaluation has 3 answers wrong" in refusal(tmp_path / "addition")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.decoding import Family
@@ -50,6 +50,8 @@ class PairsRecipe:
     pairs_sha256: str = ""
     seed: int = 1
 
+    ships: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Refuse what could only fail later. Raises `ValueError`."""
         for name in ("embedding_units", "epochs", "batch_size", "patience"):
@@ -67,9 +69,7 @@ class PairsRecipe:
     @property
     def spec(self) -> NetworkSpec:
         """The network, less the number of its parameters."""
-        return NetworkSpec(
-            self.family, self.encoder_units, self.decoder_units, 0, embedding_units=self.embedding_units
-        )
+        return NetworkSpec(self.family, self.encoder_units, self.decoder_units, 0, embedding_units=self.embedding_units)
 
     def as_data(self) -> dict[str, Any]:
         """The recipe as plain data."""
@@ -93,7 +93,7 @@ def sized(name: str, problem: Pairs, pairs: int, *, complete: bool, sha256: str)
     steps = -(-pairs // batch_size)
     wanted = WHOLE_DOMAIN_STEPS if complete else FEWEST_STEPS
     least = 1 if complete else USUAL_EPOCHS
-    recipe = {
+    recipe: dict[str, Any] = {
         "embedding_units": embedding,
         "encoder_units": (encoder,) if complete else (encoder, encoder),
         "decoder_units": (decoder,),
@@ -105,7 +105,3 @@ def sized(name: str, problem: Pairs, pairs: int, *, complete: bool, sha256: str)
     if complete:
         recipe |= {"dropout": 0.0, "label_smoothing": 0.0, "noise": 0.0, "weight_decay": 0.01, "patience": MOST_EPOCHS}
     return PairsRecipe(name, problem, **recipe)
-
-
-OPTIONS = tuple(field.name for field in fields(PairsRecipe) if field.name not in ("name", "problem", "hold_out", "pairs_sha256"))
-"""The fields that the command line takes."""

@@ -13,12 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import END_ID, Problem
 from training.graph_writer import Array, Graph, value
-from training.varying import MASKED, Layers
+from training.pairs.networks import MASKED, Layers
 
 FLOAT, INT32, BOOL = TensorProto.FLOAT, TensorProto.INT32, TensorProto.BOOL
 
@@ -97,7 +97,9 @@ class _Part(Graph):
         kernel, _, bias = self.made.decoder[0].get_weights()
         return self.add("Add", [self.add("MatMul", [embedding, self.half(kernel)]), self.half(bias)])
 
-    def step(self, outer: _Part, table: str, kept: dict[str, str], symbol: str, states: list[str]) -> tuple[str, list[str]]:
+    def step(
+        self, outer: _Part, table: str, kept: dict[str, str], symbol: str, states: list[str]
+    ) -> tuple[str, list[str]]:
         """One step of the decoder, whose weights `outer` holds: logits (B, V), and the next states."""
         x = self.add("Gather", [table, symbol])  # (B, 4D)
         following = []
@@ -121,7 +123,10 @@ class _Part(Graph):
             context = self.add("Squeeze", [self.add("MatMul", [weights, kept["memory"]]), outer.axis(1)])
             kernel, bias = self.made.combined.get_weights()
             units = self.spec.decoder_units[-1]
-            both = [self.add("MatMul", [x, outer.half(kernel[:units])]), self.add("MatMul", [context, outer.half(kernel[units:])])]
+            both = [
+                self.add("MatMul", [x, outer.half(kernel[:units])]),
+                self.add("MatMul", [context, outer.half(kernel[units:])]),
+            ]
             x = self.add("Tanh", [self.add("Add", [self.add("Add", both), outer.half(bias)])])
         kernel, bias = self.made.logits.get_weights()
         return self.add("Add", [self.add("MatMul", [x, outer.half(kernel)]), outer.half(bias)]), following
@@ -175,7 +180,11 @@ class _Greedy(_Part):
         begin = [start, running, *states]
 
         body = _Part("step", spec, made)
-        carried = [("symbol", INT32, []), ("ended", BOOL, []), *((n, FLOAT, [u]) for n, u in zip(self.states, spec.state_units, strict=True))]
+        carried = [
+            ("symbol", INT32, []),
+            ("ended", BOOL, []),
+            *((n, FLOAT, [u]) for n, u in zip(self.states, spec.state_units, strict=True)),
+        ]
         body.inputs = [value("step", TensorProto.INT64, []), value("goes_on", BOOL, [])]
         body.inputs += [value(name, kind, ["batch", *sizes]) for name, kind, sizes in carried]
         logits, following = body.step(self, table, kept, "symbol", self.states)

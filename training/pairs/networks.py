@@ -1,10 +1,11 @@
-"""Networks for texts of varying length in Keras: a bidirectional encoder, and a decoder that may attend to its outputs.
+"""Networks for texts of any length in Keras: a bidirectional encoder, and a decoder that may attend to its outputs.
 
 Knows nothing of data or fitting. At each step the decoder's output is compared with the encoder's output for every
 source token (Bahdanau et al., 2014; Luong's general score, 2015); their mean, weighted so, and the decoder's output
 together give the logits. The family `plain` lacks just that. Padding is masked everywhere, so an answer never depends
-on what else is in the batch. B is the batch, S and T are lengths, H and D the units of an encoder's direction and of the
-decoder, V the vocabulary.
+on what else is in the batch.
+
+B is the batch, S and T are lengths, H and D the units of an encoder's direction and of the decoder, V the vocabulary.
 """
 
 from __future__ import annotations

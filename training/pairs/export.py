@@ -27,11 +27,11 @@ from seq2seq.problems.pairs import Pairs
 from seq2seq.proving.running import Agreement
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
-from training import scoring, varying, varying_graphs
 from training.environment import PACKAGES
-from training.pair_fitting import PairsFit, Ragged, Targets, served
-from training.pair_recipes import PairsRecipe
-from training.scoring import Score
+from training.pairs import graphs, networks, scoring
+from training.pairs.fitting import PairsFit, Ragged, Targets, served
+from training.pairs.recipes import PairsRecipe
+from training.pairs.scoring import Score
 
 GOLDEN_EXAMPLES = 64
 BATCH_SIZES = (1, 7, 64)
@@ -72,18 +72,18 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
     logits = fit.layers.training.predict([sources.padded(everything), shifted], batch_size=256, verbose=0)
     temperature = round(scoring.temperature(logits, ids, score.wrong), 3)
     layer = fit.layers.logits
-    layer.set_weights(varying_graphs.rounded([weight / temperature for weight in layer.get_weights()]))
+    layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
     return temperature
 
 
-def write(draft: Manifest, layers: varying.Layers, directory: Path) -> None:
+def write(draft: Manifest, layers: networks.Layers, directory: Path) -> None:
     """Write a bundle's graphs into a new folder."""
     directory.mkdir()
     for model in layers.inference:
         model.save(directory / f"{model.name}.keras")
         _halve(directory / f"{model.name}.keras")
     assert isinstance(draft.problem, Pairs)  # noqa: S101
-    for name, graph in varying_graphs.build(draft.problem, draft.network, layers).items():
+    for name, graph in graphs.build(draft.problem, draft.network, layers).items():
         onnx.save(graph, directory / name)
 
 
@@ -99,7 +99,9 @@ def evaluate(
     for size, other in zip(BATCH_SIZES, others, strict=False):
         for source, one, two in zip(score.sources, score.answers, other.answers, strict=True):
             if one != two:
-                raise BatchesDiffer(f"{source} is answered with {one} in batches of 64, and with {two} in those of {size}")
+                raise BatchesDiffer(
+                    f"{source} is answered with {one} in batches of 64, and with {two} in those of {size}"
+                )
     agreement = {
         "keras": vars(_agreement(problem, network, keras_runtime.load(files), test)),
         "separate_graphs": vars(_agreement(problem, network, onnx_runtime.load_parts(files), test)),
@@ -182,10 +184,10 @@ def _copy(held: Any, smaller: Any) -> None:
             _copy(item, smaller.create_group(name))
 
 
-def load_layers(files: Bundle) -> varying.Layers:
+def load_layers(files: Bundle) -> networks.Layers:
     """The layers of a bundle, with its weights."""
     assert isinstance(files.manifest.problem, Pairs)  # noqa: S101
-    layers = varying.Layers(files.manifest.problem, files.manifest.network)
+    layers = networks.Layers(files.manifest.problem, files.manifest.network)
     for name, model in zip(("encoder", "decoder"), layers.inference, strict=True):
         saved: keras.Model = keras_runtime.load_model(files, f"{name}.keras")
         model.set_weights(saved.get_weights())

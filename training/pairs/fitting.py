@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from seq2seq.problem import END_ID
 from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
-from training import scoring, varying, varying_graphs
-from training.pair_recipes import PairsRecipe
-from training.pairs import Text
+from training.pairs import graphs, networks, scoring
+from training.pairs.files import Text
+from training.pairs.recipes import PairsRecipe
 from training.progress import Progress
 
 CHUNK_BATCHES = 100
@@ -68,7 +68,7 @@ class Ragged:
 class PairsFit:
     """A finished run: the layers with the best weights, and how it went, one entry a round for each figure."""
 
-    layers: varying.Layers
+    layers: networks.Layers
     spec: NetworkSpec
     history: dict[str, list[float]] = field(default_factory=dict)
     samples: int = 0
@@ -121,7 +121,7 @@ class _Run:
         self.targets = Ragged([problem.target_ids(target) for _, target in pairs])
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(recipe.seed)
-        self.layers = varying.Layers(problem, recipe.spec, dropout=recipe.dropout)
+        self.layers = networks.Layers(problem, recipe.spec, dropout=recipe.dropout)
         self.model = self.layers.training
         self.steps_an_epoch = math.ceil(len(pairs) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
@@ -143,7 +143,9 @@ class _Run:
         started = time.perf_counter()
         losses = np.zeros(2)
         total = self.steps_an_epoch * self.recipe.epochs
-        for place, rows in enumerate(_bucketed(self.sources.lengths, self.targets.lengths, self.recipe.batch_size, self.rng)):
+        for place, rows in enumerate(
+            _bucketed(self.sources.lengths, self.targets.lengths, self.recipe.batch_size, self.rng)
+        ):
             targets = self.targets.padded(rows)
             shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
             if self.recipe.noise:
@@ -158,7 +160,7 @@ class _Run:
         """The shares of wrong answers and of wrong symbols, with averaged weights. The best are kept."""
         last = self.model.get_weights()
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        averaged = varying_graphs.rounded(self.model.get_weights())
+        averaged = graphs.rounded(self.model.get_weights())
         self.model.set_weights(averaged)
         network = served(self.recipe.problem, self.recipe.spec, self.layers)
         score = scoring.score(self.recipe.problem, network, validation)
@@ -222,9 +224,14 @@ class _Run:
         return found
 
 
-def served(problem: Pairs, spec: NetworkSpec, layers: varying.Layers) -> onnx_runtime.Varying:
+def score(fit: PairsFit, recipe: PairsRecipe, targets: Targets) -> scoring.Score:
+    """How right the network's answers are, with the graph that will be served."""
+    return scoring.score(recipe.problem, served(recipe.problem, fit.spec, fit.layers), targets)
+
+
+def served(problem: Pairs, spec: NetworkSpec, layers: networks.Layers) -> onnx_runtime.Varying:
     """The network as it will be served, with the weights that the layers have now."""
-    content = varying_graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
+    content = graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
     return onnx_runtime.Varying.of(content)
 
 
@@ -285,7 +292,7 @@ def _bucketed(
 
 
 def _with_noise(shifted: IdArray, recipe: PairsRecipe, rng: np.random.Generator) -> IdArray:
-    """Some of the symbols that the decoder is told replaced by random ones, so that it learns to go on after its own errors."""
+    """Replace some of the symbols that the decoder is told, so that it learns to go on after an error of its own."""
     symbols = rng.integers(END_ID + 1, len(recipe.problem.target_vocabulary), shifted.shape, dtype=np.int32)
     is_hit = (rng.random(shifted.shape) < recipe.noise) & (shifted > END_ID)
     return np.where(is_hit, symbols, shifted)

@@ -13,16 +13,17 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from types import MappingProxyType
+from typing import Any, BinaryIO, Literal
 
 from seq2seq.acceptor import Acceptor
 from seq2seq.problem import END_ID
-from seq2seq.problems.pairs import MOST_SYMBOLS, MOST_TOKENS, Normalization, Pairs, Tokens, tokens_of
+from seq2seq.problems.pairs import MOST_SYMBOLS, Normalization, Pairs, Tokens, tokens_of
 
 Format = Literal["tsv", "csv", "jsonl", "lexicon"]
 SUFFIXES: dict[str, Format] = {
@@ -167,14 +168,16 @@ def problem_of(tables: Sequence[Table], reading: Reading, *, complete: bool) -> 
     symbols = [tuple(sorted({token for text in texts for token in text})) for texts in (sources, targets)]
     for side, found in zip(("source", "target"), symbols, strict=True):
         if len(found) > MOST_SYMBOLS:
-            raise PairsError(f"{first.name} has {len(found):,} different {side} tokens; at most {MOST_SYMBOLS:,} can be")
+            raise PairsError(
+                f"{first.name} has {len(found):,} different {side} tokens; at most {MOST_SYMBOLS:,} can be"
+            )
     domain = None
     if complete:
         if first.contradictions:
-            source, found = next((source, each) for source, each in first.targets.items() if len(each) > 1)
+            twice, several = next((source, each) for source, each in first.targets.items() if len(each) > 1)
             raise PairsError(
-                f"{first.name}: a whole domain has one target a source, but {_shown(source, first.source_tokens)!r} has"
-                f" {len(found)}: {', '.join(repr(_shown(each, first.target_tokens)) for each in found):.200}"
+                f"{first.name}: a whole domain has one target a source, but {_shown(twice, first.source_tokens)!r} has"
+                f" {len(several)}: {', '.join(repr(_shown(each, first.target_tokens)) for each in several):.200}"
             )
         ids = {symbol: place for place, symbol in enumerate(symbols[0], END_ID + 1)}
         domain = Acceptor.of(sorted([ids[token] for token in source] for source in first.targets)).states
@@ -191,16 +194,38 @@ def problem_of(tables: Sequence[Table], reading: Reading, *, complete: bool) -> 
     )
 
 
-def split(table: Table, *, complete: bool) -> dict[Split, dict[Text, list[Text]]]:
-    """The sources of each part, with their targets. No source is in two. Raises `PairsError` where a part is empty."""
-    parts: dict[Split, dict[Text, list[Text]]] = {"train": {}, "validation": {}, "test": {}}
+Parts = dict[Split, dict[Text, list[Text]]]
+"""The sources of each part, with their targets."""
+
+
+def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *, complete: bool = False) -> Parts:
+    """The parts of a file; those that have a file of their own, among `others`, are that.
+
+    Raises `PairsError` where a part is empty, or where a source is in two.
+    """
+    parts: Parts = {"train": {}, "validation": {}, "test": {}}
     for source, targets in table.targets.items():
-        parts[part_of(source, table.source_tokens, complete=complete)][source] = targets
-    for name, part in parts.items():
+        part = part_of(source, table.source_tokens, complete=complete)
+        parts["train" if part in others else part][source] = targets
+    for given, other in others.items():
+        if twice := next((source for source in other.targets if source in table.targets), None):
+            raise PairsError(
+                f"{other.name}: {_shown(twice, other.source_tokens)!r} is in {table.name} as well; what is tested with"
+                " must not be trained on"
+            )
+        parts[given] = other.targets
+    if {"validation", "test"} <= others.keys() and (
+        twice := next(iter(parts["validation"].keys() & parts["test"]), None)
+    ):
+        raise PairsError(
+            f"{others['test'].name}: {_shown(twice, table.source_tokens)!r} is in {others['validation'].name} too"
+        )
+    for part_name, part in parts.items():
         if not part:
             raise PairsError(
                 f"{table.name} has {len(table.targets):,} different sources, of which none falls into the part for"
-                f" {'training' if name == 'train' else name}; more are needed, or a file for it"
+                f" {'training' if part_name == 'train' else part_name}; more are needed"
+                + ("" if part_name == "train" else f", or a file for it by --{part_name}")
             )
     return parts
 
@@ -212,7 +237,7 @@ def part_of(source: Text, unit: Tokens, *, complete: bool) -> Split:
     return "test" if byte < test else "validation" if byte < validation else "train"
 
 
-def described(table: Table, parts: dict[Split, dict[Text, list[Text]]]) -> str:
+def described(table: Table, parts: Parts) -> str:
     """What a file holds, in a few lines for a person."""
     sources = list(table.targets)
     targets = [target for each in table.targets.values() for target in each]
@@ -230,7 +255,9 @@ def described(table: Table, parts: dict[Split, dict[Text, list[Text]]]) -> str:
         ]
     names = {"train": "to train on", "validation": "to validate", "test": "to test"}
     shares = [f"{len(part):,} {names[name]}" for name, part in parts.items()]
-    lines.append(f"  split by the SHA-256 of the source: {', '.join(shares)}")
+    lines.append(
+        f"  sources {', '.join(shares)}; no source is in two parts, and its SHA-256 decides where no file does"
+    )
     return "\n".join(lines)
 
 
@@ -298,7 +325,9 @@ def _table_rows(
         if places is None:
             assert columns is not None  # noqa: S101
             if missing := [column for column in columns if column not in row]:
-                raise PairsError(f"{name}, line {line:,}: there is no column {missing[0]!r}; there are {', '.join(row):.200}")
+                raise PairsError(
+                    f"{name}, line {line:,}: there is no column {missing[0]!r}; there are {', '.join(row):.200}"
+                )
             places = [row.index(column) for column in columns]
             continue
         if len(row) <= max(places):
@@ -336,7 +365,9 @@ def _json_rows(
             raise PairsError(f'{name}, line {line:,}: must be an object such as {{"{source}": "…", "{target}": "…"}}')
         for each in row[target] if isinstance(row[target], list) else [row[target]]:
             if not isinstance(row[source], str) or not isinstance(each, str):
-                raise PairsError(f"{name}, line {line:,}: {source} must be text, and {target} a text or a list of texts")
+                raise PairsError(
+                    f"{name}, line {line:,}: {source} must be text, and {target} a text or a list of texts"
+                )
             yield line, row[source], each
 
 

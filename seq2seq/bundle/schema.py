@@ -119,8 +119,12 @@ class File(_Part):
     size: Annotated[int, Field(ge=0, le=MOST_FILE_BYTES)]
 
 
+EVIDENCE = ("proof", "rates")
+"""What pydantic puts into the path to a field of an evaluation."""
+
+
 def _kind_of_evidence(value: object) -> str:
-    return "rates" if isinstance(value, dict) and "tested" in value else "proof"
+    return EVIDENCE[isinstance(value, dict) and "tested" in value]
 
 
 class ManifestFile(_Part):
@@ -149,7 +153,7 @@ def read(content: bytes) -> ManifestFile:
         return ManifestFile.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-    *holders, last = map(str, first["loc"])
+    *holders, last = (str(part) for part in first["loc"] if part not in EVIDENCE)
     holder = ".".join(holders) or "the manifest"
     place = ".".join([*holders, last])
     if first["type"] == "extra_forbidden":

@@ -206,7 +206,11 @@ def put(data: Any, place: str, value: Any) -> None:
         ("vocabularies source symbols", [*"0123456789+ *"], "vocabularies are not those"),
         ("lengths target", 2, "lengths are not those"),
         ("lengths target", 3.0, "lengths are not those"),
-        ("network family", "transformer", "'transformer'; it must be 'repeat_vector' or 'autoregressive'"),
+        (
+            "network family",
+            "transformer",
+            "'transformer'; it must be 'repeat_vector', 'autoregressive', 'attention' or 'plain'",
+        ),
         ("network encoder_units", [], r"network\.encoder_units is \[\]; it must not be empty"),
         ("network parameters", True, "network.parameters is True; it must be a valid integer"),
         ("network parameters", 7, "parameters are 7, which layers of those units"),

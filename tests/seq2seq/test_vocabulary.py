@@ -1,4 +1,6 @@
 import numpy as np
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +41,8 @@ def test_an_unknown_character_is_named(text: str) -> None:
         VOCABULARY.encode([text])
 
 
-@pytest.mark.parametrize(
-    ("symbols", "padding"), [(("1", "1"), "1"), (("1", "2"), " "), (("1", 2), "1"), (("1", "22"), "1"), (("é",), "é")]
-)
-def test_unusable_symbols_are_refused(symbols: tuple[str | int, ...], padding: str) -> None:
+@pytest.mark.parametrize(("symbols", "padding"), [(("1", "1"), "1"), (("1", "2"), " "), (("1", 2), "1"), ((1.5,), 1.5)])
+def test_unusable_symbols_are_refused(symbols: Any, padding: Any) -> None:
     with pytest.raises(ValueError, match=r"symbols|padding"):
         Vocabulary(symbols, padding)
 

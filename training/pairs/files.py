@@ -220,8 +220,8 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
         raise PairsError(
             f"{others['test'].name}: {_shown(twice, table.source_tokens)!r} is in {others['validation'].name} too"
         )
-    for part_name, part in parts.items():
-        if not part:
+    for part_name, found in parts.items():
+        if not found:
             raise PairsError(
                 f"{table.name} has {len(table.targets):,} different sources, of which none falls into the part for"
                 f" {'training' if part_name == 'train' else part_name}; more are needed"

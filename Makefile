@@ -92,8 +92,8 @@ clean:  ## remove the environments and all that tools have cached
 compile:
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet -o requirements/serving.txt
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
-	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --extra tracing --group test --group lint --group sbom \
-		-c requirements/training.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --extra tracing --group test --group examples --group lint \
+		--group sbom -c requirements/training.txt -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra tracing -c requirements/dev.txt -o requirements/tracing.txt
 	@$(COMPILE) --group sbom $(ARGS) --quiet -c requirements/dev.txt -o requirements/sbom.txt
 	@$(COMPILE) pyproject.toml deploy/requirements/ray.in $(ARGS) --quiet -c requirements/serving.txt \

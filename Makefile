@@ -16,11 +16,11 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve serve-ray test test-fast test-reliability lint format verify train requirements image sbom test-image clean
-.PHONY: bench bench-serving bench-startup bench-training bench-cost
+.PHONY: bench bench-serving bench-startup bench-training bench-cost bench-pronunciation
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 serve: $(SERVING)  ## serve the models on 127.0.0.1:8000; HOST= and PORT= change that
 	@APP_HOST=$(HOST) APP_PORT=$(PORT) exec .venv/bin/python -m app $(ARGS)
@@ -69,7 +69,7 @@ sbom: $(SERVING) $(DEV)  ## list what serving installs in build/sbom.cdx.json, a
 test-image: image $(DEV)  ## build the image, then run it and its tests
 	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
 
-bench: bench-serving bench-startup bench-training bench-cost  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
+bench: bench-serving bench-startup bench-training bench-cost bench-pronunciation  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
 
 bench-serving: $(SERVING) $(DEV)  ## requests a second against floor, peers and tutorials; ARGS="--json FILE --quick"
 	@exec .venv-dev/bin/python -m benchmarks serving $(ARGS)
@@ -83,6 +83,9 @@ bench-training: $(DEV)  ## the tutorials' recipes as given against ours
 bench-cost: $(DEV)  ## a request part by part, and a network's cost by its size
 	@exec .venv-dev/bin/python -m benchmarks cost $(ARGS)
 
+bench-pronunciation: $(DEV)  ## errors and speed of others on the test words of examples/pronunciation
+	@exec .venv-dev/bin/python -m benchmarks pronunciation $(ARGS)
+
 clean:  ## remove the environments and all that tools have cached
 	@rm -rf .venv .venv-dev .venv-ray .venv-bench .*_cache .hypothesis build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -92,8 +95,8 @@ clean:  ## remove the environments and all that tools have cached
 compile:
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet -o requirements/serving.txt
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training -c requirements/serving.txt -o requirements/training.txt
-	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --extra tracing --group test --group lint --group sbom \
-		-c requirements/training.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra training --extra tracing --group test --group examples --group lint \
+		--group sbom -c requirements/training.txt -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(ARGS) --quiet --extra tracing -c requirements/dev.txt -o requirements/tracing.txt
 	@$(COMPILE) --group sbom $(ARGS) --quiet -c requirements/dev.txt -o requirements/sbom.txt
 	@$(COMPILE) pyproject.toml deploy/requirements/ray.in $(ARGS) --quiet -c requirements/serving.txt \

@@ -15,7 +15,13 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = {"serving": _serving, "startup": _startup, "training": _training, "cost": _cost}[data["benchmark"]](data)
+    panels = {
+        "serving": _serving,
+        "startup": _startup,
+        "training": _training,
+        "cost": _cost,
+        "pronunciation": _pronunciation,
+    }[data["benchmark"]](data)
     if not data["rows"]:
         return
     figure = Figure(figsize=(6.2 * len(panels), 4.4), layout="constrained")
@@ -129,6 +135,16 @@ def _cost(data: Mapping[str, Any]) -> list[Any]:
             for route in dict.fromkeys(row["route"] for row in whole)
         ),
         _lines("network, µs an answer", "units a side", "units", by_units, batches),
+    ]
+
+
+def _pronunciation(data: Mapping[str, Any]) -> list[Any]:
+    rows = data["rows"]
+    return [
+        _bars(
+            f"{what} wrong, %", [(row["contender"], 100 * row[f"{what}_wrong"]["share"]) for row in rows], form="{:.2f}"
+        )
+        for what in ("words", "phonemes")
     ]
 
 

@@ -1,4 +1,4 @@
-"""How well and how fast others pronounce the test words of examples/pronunciation.
+"""How well and how fast our model and others pronounce the test words of examples/pronunciation.
 
 An answer is right if it is one of the word's pronunciations, stress aside. Errors in phonemes are the edits that make
 the nearest pronunciation of the answer, over the length of that one.
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,18 @@ from benchmarks import environments, machine
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import Spread, significant
 from examples.pronunciation import make_pairs
+from seq2seq import bundle
+from seq2seq.decoding import Autoregressive
+from seq2seq.runtimes import onnx
+from seq2seq.vocabulary import IdArray
 
 Words = Mapping[str, Sequence[str]]
 """Words with their pronunciations, phonemes separated by blanks."""
 
 Counts = npt.NDArray[np.int64]
 
+BUNDLES = ROOT / "models" / "pronunciation"
+BATCH = 64
 RESAMPLES = 1_000
 SEED = 1
 
@@ -68,7 +75,39 @@ def g2p_en(_words: Words, _work: Path) -> Trained:
     return Trained(lambda words: _output(command, words), model, saw_test_words=True)
 
 
-CONTENDERS: dict[str, Callable[[Words, Path], Trained]] = {"Phonetisaurus": phonetisaurus, "g2p-en": g2p_en}
+def ours(_words: Words, _work: Path, width: int = 0) -> Trained:
+    """The bundle that is served, on one thread, in batches of similar lengths; by a beam if it has a width."""
+    versions = sorted(BUNDLES.glob("[0-9]*"), key=lambda path: int(path.name))
+    if not versions:
+        raise CannotPrepare(f"there is no bundle under {BUNDLES}; examples/pronunciation/README.md says how it is made")
+    loaded = bundle.read(versions[-1])
+    problem = loaded.manifest.problem
+    network = onnx.load_parts(loaded) if width else onnx.load(loaded)
+
+    def written(sources: IdArray) -> IdArray:
+        if isinstance(network, Autoregressive):
+            return network.beam(sources, width)[0][:, 0]
+        return network.greedy(sources).ids
+
+    def pronounce(words: Sequence[str]) -> list[str]:
+        order = sorted(range(len(words)), key=lambda place: len(words[place]))
+        answers = [""] * len(words)
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            ids = written(problem.encode([problem.parse(words[place]) for place in places]))
+            for place, symbols in zip(places, problem.decode(ids), strict=True):
+                answers[place] = problem.render(symbols)
+        return answers
+
+    return Trained(pronounce, versions[-1] / "greedy.onnx", training_s=loaded.manifest.training["seconds"])
+
+
+CONTENDERS: dict[str, Callable[[Words, Path], Trained]] = {
+    "ours": ours,
+    "ours, beam of 5": partial(ours, width=5),
+    "Phonetisaurus": phonetisaurus,
+    "g2p-en": g2p_en,
+}
 
 
 def run(*, rounds: int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Messages:
         found["confidence"] = prediction.confidence
         if prediction.confidence < query.min_confidence:
             found.update(dict.fromkeys(self._names))
-            found["reason"] = f"confidence {prediction.confidence:g} is below min_confidence {query.min_confidence:g}"
+            found["reason"] = f"confidence {prediction.confidence} is below min_confidence {query.min_confidence}"
         if query.n_best:
             found["alternatives"] = [self._alternative(each) for each in prediction.alternatives]
         return found

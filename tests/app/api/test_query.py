@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import capitals
@@ -223,3 +226,9 @@ def test_only_models_with_a_truth_count_right_answers() -> None:
     assert (stats["inference_count"], stats["execution_count"]) == (3, 2)
     assert stats["inference_stats"]["success"]["count"] == 3
     assert stats["inference_stats"]["fail"]["count"] == 0
+
+
+def test_example_in_the_documentation_is_true(client: Client) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "http.md").read_text(encoding="utf-8")
+    ((path, body, answer),) = re.findall(r"^POST (/models/capitals/\S+)\n(.+)\n\n(.+)$", page, re.MULTILINE)
+    assert client.post(path, json=json.loads(body)).text == answer

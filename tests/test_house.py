@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ TEXTS = {
     "domain": None,
 }
 TEXT_FIELDS = ("source", "sources", "target", "targets")
-SPECS = {"addition": SUMS, "reversal": LISTS, "pairs": TEXTS}
+SPECS: dict[str, dict[str, Any]] = {"addition": SUMS, "reversal": LISTS, "pairs": TEXTS}
 ROOMS = ("text", "settings", "keys", "serving", "http", "operations", "api", "inference_protocol", "main", "command")
 """The parts of `app`; each imports those before it only. `api` and `inference_protocol` do not know each other."""
 

@@ -9,6 +9,7 @@ import fakes
 import pytest
 
 from app.serving import models as registry
+from app.serving import runtime
 from app.serving.models import GROUP
 from app.serving.runtime import Loader
 from seq2seq.bundle import Bundle, BundleError, Golden
@@ -124,6 +125,6 @@ def test_search_is_tried_before_anybody_asks_for_it(models_dir: Path, monkeypatc
     def searching(*_: object) -> NoReturn:
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(registry.runtime, "search", lambda *_: searching)
+    monkeypatch.setattr(runtime, "search", lambda *_: searching)
     with pytest.raises(BundleError, match="its network does not run: no room"):
         registry.load_model(models_dir / "addition" / "1", fakes.load, batch_size=4)

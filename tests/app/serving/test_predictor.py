@@ -198,7 +198,10 @@ async def test_model_that_cannot_search_says_so() -> None:
 async def test_waiting_behind_a_run_that_never_ends_is_being_stuck(searching: bool) -> None:
     predictor, network = remembering(is_large=True)
     network.gate.clear()
-    ask = (lambda: predictor.search_all([("a",)], 2)) if searching else (lambda: predictor.predict_all([("a",)]))
+
+    async def ask() -> None:
+        await (predictor.search_all([("a",)], 2) if searching else predictor.predict_all([("a",)]))
+
     first = asyncio.ensure_future(ask())
     await asyncio.to_thread(network.begun.wait, 60)
     assert not predictor.is_stuck(0)

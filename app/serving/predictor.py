@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from math import inf
 from time import monotonic
 from typing import TypeVar
@@ -46,6 +47,7 @@ class Predictor:
         work = _Work(model, self.measures)
         self._batcher: Batcher[Symbols, Prediction] | AwaitingBatcher[Symbols, Prediction]
         if model.is_large:
+            logger.info("%s version %s is large: it runs on a thread of its own", *astuple(self.reference))
             self._batcher = AwaitingBatcher(work.predict_beside, max_batch_size, bound, self.measures)
         else:
             self._batcher = Batcher(work.predict, max_batch_size, bound, self.measures)

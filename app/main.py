@@ -195,7 +195,9 @@ def make_repository(
 ) -> Repository:
     """A repository as the settings say. `trial_process` waits to try versions; a `predictor` puts a model to work."""
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
-    terms = Terms(settings.runtime, settings.max_batch_size, settings.prove, settings.load_timeout_s)
+    terms = Terms(
+        settings.runtime, settings.max_batch_size, settings.max_loop_s, settings.prove, settings.load_timeout_s
+    )
     return Repository(
         settings.models_dir,
         Trial(terms, trial_process),

@@ -130,6 +130,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
     workers: PositiveInt = Field(default=1, description="Number of serving processes, each with its own models")
     max_batch_size: PositiveInt = Field(default=64, description="Largest number of items in one run of a network")
+    max_loop_s: NonNegativeFloat = Field(
+        default=0.005,
+        description="Longest time in seconds that a batch may take on the event loop; a network that takes longer runs"
+        " on a thread of its own",
+    )
     max_body_bytes: PositiveInt = Field(default=64 * 1024, description="Largest body of a single request, in bytes")
     max_batch_body_bytes: PositiveInt = Field(default=1024 * 1024, description="Largest body of a batch, in bytes")
     max_bodies_bytes: PositiveInt = Field(

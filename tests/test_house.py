@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import app
 from app import settings
-from seq2seq.problems import from_spec
+from seq2seq.problems import from_spec, kinds
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -50,6 +51,19 @@ def test_imports_run_one_way() -> None:
 
 SUMS = {"min_terms": 2, "max_terms": 3, "largest": 99, "padding": "term", "smallest": 0}
 LISTS = {"shortest": 6, "longest": 6, "cardinality": 50, "take": 3}
+TEXTS = {
+    "source_tokens": "chars",
+    "target_tokens": "words",
+    "source_symbols": ["a"],
+    "target_symbols": ["A"],
+    "longest_source": 4,
+    "longest_target": 4,
+    "normalization": "NFC",
+    "fold_case": False,
+    "domain": None,
+}
+TEXT_FIELDS = ("source", "sources", "target", "targets")
+SPECS: dict[str, dict[str, Any]] = {"addition": SUMS, "reversal": LISTS, "pairs": TEXTS}
 ROOMS = ("text", "settings", "keys", "serving", "http", "operations", "api", "inference_protocol", "main", "command")
 """The parts of `app`; each imports those before it only. `api` and `inference_protocol` do not know each other."""
 
@@ -75,10 +89,10 @@ def test_every_part_of_the_app_has_its_place() -> None:
 
 def test_one_table_names_tasks() -> None:
     """No other file of the service names a task, its kind, or one of its fields."""
-    problems = [from_spec(spec) for spec in ({"kind": "addition", **SUMS}, {"kind": "reversal", **LISTS})]
+    problems = [from_spec({"kind": kind, **SPECS[kind]}) for kind in kinds()]
     fields = [field for problem in problems for field in (problem.input, *problem.outputs)]
     names = {problem.kind for problem in problems} | {name for field in fields for name in (field.name, field.plural)}
-    common = {*dir(builtins), "decoded", "sequence", "sequences"}  # words for more than a field
+    common = {*dir(builtins), "decoded", "sequence", "sequences", *TEXT_FIELDS}  # words for more than a field
     for path in (ROOT / "app").rglob("*.py"):
         if path == ROOT / "app" / "api" / "predict.py":
             continue

@@ -13,11 +13,11 @@ from pydantic import Field, PlainValidator, create_model
 from pydantic_core import to_json
 
 from app.http import validation
-from app.http.lane import Answer, Call, Limits, Operation
+from app.http.lane import NO_QUERY, Answer, Call, Limits, Operation, Query
 from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import JSON, MOST_FAULTS, documented
 from app.http.schemas import MOST_ITEMS, Fault, RequestBody
-from app.serving.models import Model, ModelReference, Prediction
+from app.serving.models import MOST_ALTERNATIVES, Model, ModelReference, Prediction
 from app.serving.predictor import Predictor
 from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
@@ -44,7 +44,21 @@ VERSION_DESCRIBED = {
     "description": "The model's version; without it, the one that answers by default",
     "schema": {"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1"]},
 }
+N_BEST_DESCRIBED = {
+    "name": "n_best",
+    "in": "query",
+    "description": "How many of the likeliest answers to add as `alternatives`, best first. Only models that can search"
+    " for them take it",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_ALTERNATIVES, "examples": [5]},
+}
+MIN_CONFIDENCE_DESCRIBED = {
+    "name": "min_confidence",
+    "in": "query",
+    "description": "Answers of less confidence are null, and `reason` says so",
+    "schema": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.9]},
+}
 ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+WITHHELD = "Why the answer is null, where its confidence is below min_confidence"
 CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
 
 
@@ -74,19 +88,29 @@ class Messages:
         values: list[Any] = validation.parse_whole(self.batch_request, body, MOST_FAULTS).values
         return values
 
-    def result(self, source: Symbols, prediction: Prediction) -> dict[str, Any]:
-        """What was asked and what the model made of it."""
+    def result(self, source: Symbols, prediction: Prediction, query: Query = NO_QUERY) -> dict[str, Any]:
+        """What was asked and what the model made of it, as the query wants it."""
         found = {self._input.name: self._input.value(source)}
         found.update(zip(self._names, prediction.values, strict=True))
         found["confidence"] = prediction.confidence
+        if prediction.confidence < query.min_confidence:
+            found.update(dict.fromkeys(self._names))
+            found["reason"] = f"confidence {prediction.confidence} is below min_confidence {query.min_confidence}"
+        if query.n_best:
+            found["alternatives"] = [self._alternative(each) for each in prediction.alternatives]
         return found
 
-    def results(self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken]) -> list[dict[str, Any]]:
+    def _alternative(self, prediction: Prediction) -> dict[str, Any]:
+        return {**dict(zip(self._names, prediction.values, strict=True)), "confidence": prediction.confidence}
+
+    def results(
+        self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken], query: Query = NO_QUERY
+    ) -> list[dict[str, Any]]:
         """The same of many; one that was refused carries its own error."""
         return [
             {"error": Fault.of(answer, f"/{self._input.plural}/{place}")}
             if isinstance(answer, RuleBroken)
-            else self.result(*answer)
+            else self.result(*answer, query)
             for place, answer in enumerate(answers)
         ]
 
@@ -96,21 +120,32 @@ class Messages:
         """JSON Schemas of requests and answers, by what they are of."""
         given, outputs = self._input, {output.name: output for output in self._outputs}
         described = {"description": given.description}
+        values = {name: output.schema | {"description": output.description} for name, output in outputs.items()}
+        confidence = {"confidence": CONFIDENCE | {"description": "Product of the probabilities of the symbols chosen"}}
         result = {
             given.name: given.schema | described,
-            **{name: output.schema | {"description": output.description} for name, output in outputs.items()},
-            "confidence": CONFIDENCE | {"description": "Product of the probabilities of the symbols chosen"},
+            **{name: _nullable(schema) for name, schema in values.items()},
+            **confidence,
         }
+        more: dict[str, Any] = {"reason": {"type": "string", "description": WITHHELD}}
+        if self.model.search is not None:
+            alternative = _object({**values, **confidence})
+            more["alternatives"] = {
+                "type": "array",
+                "items": alternative,
+                "maxItems": MOST_ALTERNATIVES,
+                "description": "The likeliest answers, best first, where n_best asks for them",
+            }
         anything = {"description": "Anything else gets an error of its own in the answer"}
         items = {"type": "array", "items": {"anyOf": [given.schema, anything]}, "minItems": 1, "maxItems": MOST_ITEMS}
         error = _object({"error": {"$ref": "#/components/schemas/Fault"}})
         model = {"model": {"$ref": "#/components/schemas/ModelReference"}}
         return {
             "request": _object({given.name: given.schema | described}),
-            "response": _object(result | model),
+            "response": _object(result | model, more),
             "batch_request": _object({given.plural: items}),
             "batch_response": _object(
-                {"results": {"type": "array", "items": {"anyOf": [_object(result), error]}}, **model}
+                {"results": {"type": "array", "items": {"anyOf": [_object(result, more), error]}}, **model}
             ),
         }
 
@@ -129,8 +164,19 @@ class Messages:
         }
 
 
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _object(properties: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {**properties, **(optional or {})},
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of the same value, or of null."""
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*kinds, *({"null"} - {*kinds})]}
 
 
 class Predict:
@@ -154,8 +200,11 @@ class Predict:
         messages = self.messages(predictor)
         source = messages.parse(body)
         del body  # it is large, and the answer may take a while
-        prediction = await predictor.predict(source, call.until)
-        result = messages.result(source, prediction)
+        if call.query.n_best:
+            (prediction,) = await predictor.search_all([source], call.query.n_best, call.until)
+        else:
+            prediction = await predictor.predict(source, call.until)
+        result = messages.result(source, prediction, call.query)
         result["model"] = messages.reference
         return Answer(to_json(result))
 
@@ -164,8 +213,11 @@ class Predict:
         messages = self.messages(predictor)
         values = messages.parse_batch(body)
         del body
-        answers = await predictor.predict_each(values, call.until)
-        return Answer(to_json({"results": messages.results(answers), "model": messages.reference}))
+        if call.query.n_best:
+            answers = await predictor.search_each(values, call.query.n_best, call.until)
+        else:
+            answers = await predictor.predict_each(values, call.until)
+        return Answer(to_json({"results": messages.results(answers, call.query), "model": messages.reference}))
 
     def messages(self, predictor: Predictor) -> Messages:
         """The requests and answers of a model that is served."""
@@ -203,9 +255,10 @@ class Predict:
 
 def _described(models: Mapping[str, Messages], kind: str) -> dict[str, Any]:
     """Requests and answers of one of these models."""
+    searching = [N_BEST_DESCRIBED] if any(each.model.search for each in models.values()) else []
     return {
         "tags": ["predictions"],
-        "parameters": [VERSION_DESCRIBED, TIMEOUT_DESCRIBED],
+        "parameters": [VERSION_DESCRIBED, *searching, MIN_CONFIDENCE_DESCRIBED, TIMEOUT_DESCRIBED],
         "requestBody": {"required": True, "content": {JSON: _content(models, f"{kind}request")}},
         "responses": {
             200: {"description": "What the model wrote", "content": {JSON: _content(models, f"{kind}response")}},

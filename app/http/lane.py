@@ -21,6 +21,7 @@ from app.http.bodies import Bodies, Headers, headers_of
 from app.http.headers import ANSWER
 from app.http.middleware import HEADER, STATUS, WHOLE, route_found
 from app.http.problem_details import ProblemError
+from app.serving.models import MOST_ALTERNATIVES
 from app.serving.predictor import Predictor
 from app.serving.repository import Repository
 from app.text import clipped
@@ -30,6 +31,8 @@ TIMEOUT = b"x-timeout-ms"
 MOST_DIGITS = 12
 MOST_PARAMETERS = 100
 """How many parameters a query may hold, so that a long one holds nobody up."""
+N_BEST = {str(number) for number in range(1, MOST_ALTERNATIVES + 1)}
+CONFIDENCE = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON_ANSWER: RawHeaders = ((b"content-type", MEDIA_TYPE), *ANSWER)
@@ -45,16 +48,33 @@ class Limits:
     seconds: float
 
 
+class Query(NamedTuple):
+    """What a query asks for.
+
+    version         the model's version
+    n_best          how many alternatives are wanted; 0 for none
+    min_confidence  below which an answer is withheld
+    """
+
+    version: str | None = None
+    n_best: int = 0
+    min_confidence: float = 0.0
+
+
+NO_QUERY = Query()
+
+
 class Call:
-    """A request on its way: its headers, when it began, and until when it is worth an answer.
+    """A request on its way: its headers and query, when it began, and until when it is worth an answer.
 
     Times are in seconds of `time.monotonic`. Raises 400 for an `X-Timeout-Ms` that is no time.
     """
 
-    __slots__ = ("began", "headers", "until")
+    __slots__ = ("began", "headers", "query", "until")
 
-    def __init__(self, headers: Headers, most_seconds: float):
+    def __init__(self, headers: Headers, most_seconds: float, query: Query = NO_QUERY):
         self.headers = headers
+        self.query = query
         self.began = monotonic()
         self.until = self.began + seconds_granted(headers, most_seconds)
 
@@ -77,7 +97,7 @@ class Operation:
     name        what clients that are made from the OpenAPI document call it
     handle      answers a request, given who predicts and the body
     model       the model that is asked, if the path names none
-    has_query   whether `?version=` may ask for a version
+    has_query   whether a query may ask for anything
     is_json     whether the body must be declared to be JSON
     """
 
@@ -156,8 +176,11 @@ class Lane:
         if scope["method"] != "POST":
             raise catalogue.wrong_method(scope["path"], scope["method"], ["POST"])
         name = places[0] if places else operation.model
+        query = NO_QUERY
         if operation.has_query:
-            version = _version(scope["query_string"]) if scope["query_string"] else None
+            if scope["query_string"]:
+                query = read_query(scope["query_string"])
+            version = query.version
         else:
             version = places[1] if len(places) > 1 else None
         predictor = self._repository[name].pick(version)
@@ -165,7 +188,7 @@ class Lane:
         headers = headers_of(scope)
         if operation.is_json:
             _require_json(headers)
-        call = Call(headers, operation.limits.seconds)
+        call = Call(headers, operation.limits.seconds, query)
         # The bytes have no name here: they go once they are parsed, and not when the answer is there.
         return await operation.handle(
             call, predictor, await self._bodies.read(headers, receive, operation.limits.body_bytes)
@@ -184,16 +207,25 @@ def _send_whole(scope: Scope, answer: Answer) -> bool:
     return is_sent
 
 
-def _version(query: bytes) -> str | None:
-    """The version that a query asks for. Raises 400 where it asks for two; what else it holds is others' business."""
+def read_query(query: bytes) -> Query:
+    """What a query asks for; what else it holds is others' business. Raises 400."""
     try:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
     except ValueError:
         raise ProblemError(400, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer.") from None
-    versions = given.get("version", [None])
-    if len(versions) > 1:
-        raise ProblemError(400, "The query parameter version is given twice; send it once.")
-    return versions[0]
+    for name in Query._fields:
+        if len(given.get(name, ())) > 1:
+            raise ProblemError(400, f"The query parameter {name} is given twice; send it once.")
+    version, n_best, least = (given.get(name, [None])[0] for name in Query._fields)
+    if n_best is not None and n_best not in N_BEST:
+        raise _wrong("n_best", n_best, f"a whole number from 1 to {MOST_ALTERNATIVES}")
+    if least is not None and not (CONFIDENCE.fullmatch(least) and float(least) <= 1):
+        raise _wrong("min_confidence", least, "a number from 0 to 1")
+    return Query(version, int(n_best or 0), float(least or 0))
+
+
+def _wrong(name: str, given: str, right: str) -> ProblemError:
+    return ProblemError(400, f"The query parameter {name} is {clipped(given, 60)}; send {right}.")
 
 
 def _require_json(headers: Headers) -> None:

@@ -34,7 +34,7 @@ RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 """What RFC 9110 calls these statuses. Python 3.11 has older names."""
 
 MEANINGS = {
-    400: "A header, a query parameter or the compressed body is wrong.",
+    400: "A header, a query parameter or the compressed body is wrong, or the model cannot do what the query asks.",
     401: "The API key is missing or unknown.",
     404: "The route, the model or the version does not exist.",
     408: "The request did not arrive in time.",

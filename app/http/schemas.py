@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from app.serving.models import Model
+from app.serving.models import MOST_ALTERNATIVES, Model
 from app.text import clipped
 from seq2seq.problem import RuleBroken
 
@@ -62,6 +62,7 @@ class NetworkDescription(BaseModel):
     family: str
     encoder_units: list[int] = Field(description="Units of each encoder layer")
     decoder_units: list[int] = Field(description="Units of each decoder layer")
+    embedding_units: int = Field(description="Units of each symbol's embedding; 0 where symbols are one-hot vectors")
     parameters: int
 
 
@@ -76,7 +77,11 @@ class ModelDescription(BaseModel):
     vocabularies: dict[str, Any] = Field(description="Every symbol that it reads and writes, in the order of their ids")
     lengths: dict[str, int] = Field(description="Most symbols that it reads and writes")
     network: NetworkDescription
-    evaluation: dict[str, Any] = Field(description="How many answers were right, on which requests")
+    n_best: int = Field(description="Most alternatives that `?n_best=` gives; 0 if it gives one answer only")
+    evaluation: dict[str, Any] = Field(
+        description="A proof over all requests, or error rates on sources that were never trained on; `sentence` says"
+        " it in words"
+    )
     agreement: dict[str, Any] = Field(description="How closely its ONNX graphs agree with Keras")
 
     @classmethod
@@ -86,6 +91,7 @@ class ModelDescription(BaseModel):
                 **model.manifest.as_data(),
                 "versions": [str(version) for version in sorted(versions)],
                 "limits": model.problem.input.schema,
+                "n_best": 0 if model.search is None else MOST_ALTERNATIVES,
             }
         )
 

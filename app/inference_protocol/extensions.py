@@ -95,7 +95,7 @@ def configuration(predictor: Predictor, versions: Sequence[int], platform: str) 
 def statistics(predictor: Predictor) -> ModelStatistics:
     """What a predictor has measured since the process began."""
     measures = predictor.measures
-    answered = measures.exact + measures.wrong
+    answered = measures.answered
     failed = round(measures.sizes.total) - answered + sum(measures.dropped.values())
     queue, run = _duration(measures.waited), _duration(measures.ran)
     none = Duration(count=0, ns=0)

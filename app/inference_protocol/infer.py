@@ -37,7 +37,11 @@ async def infer(call: Call, predictor: Predictor, body: bytes) -> Answer:
     until = min(call.until, call.began + asked.seconds)
     interface = tensors.interface(predictor.model.problem)
     wanted = interface.wanted(asked)
-    predictions = await predictor.predict_all(interface.sources(asked, binary), until)
+    sources = interface.sources(asked, binary)
+    if asked.n_best:
+        predictions = await predictor.search_all(sources, asked.n_best, until)
+    else:
+        predictions = await predictor.predict_all(sources, until)
     content, head_bytes = tensors.answer(predictor.reference, asked.id, wanted, predictions)
     content, coded = content_coding.encoded(content, call.headers.get(b"accept-encoding", b""))
     if head_bytes is None and not coded:

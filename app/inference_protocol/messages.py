@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.http import validation
 from app.http.problem_details import ProblemError
+from app.serving.models import MOST_ALTERNATIVES
 from app.text import clipped
 
 ANY = -1
@@ -20,6 +21,8 @@ ANY = -1
 MOST_DIMENSIONS = 8
 """How many dimensions a shape may have. A tensor here has two at most."""
 
+N_BEST = "n_best"
+MIN_CONFIDENCE = "min_confidence"
 BINARY_SIZE = "binary_data_size"
 HEAD_BYTES = "Inference-Header-Content-Length"
 
@@ -69,7 +72,8 @@ class InferenceRequest(ProtocolMessage):
     id: str | None = Field(default=None, description="Given back with the answer")
     parameters: Parameters | None = Field(
         default=None,
-        description="`binary_data_output`: whether outputs are binary that do not say; `timeout`: in microseconds",
+        description="`binary_data_output`: whether outputs are binary that do not say; `timeout`: in microseconds;"
+        " `n_best`: how many alternatives to give",
     )
     inputs: list[RequestInput] = Field(fail_fast=True, min_length=1)
     outputs: list[RequestOutput] | None = Field(
@@ -83,6 +87,19 @@ class InferenceRequest(ProtocolMessage):
         if type(microseconds) is not int or not 0 <= microseconds < 2**63:
             refuse("the parameter timeout must be a number of microseconds")
         return microseconds / 1_000_000 or inf
+
+    @property
+    def n_best(self) -> int:
+        """How many alternatives are wanted; 0 where the client does not say. Raises `RequestRefused`."""
+        parameters = self.parameters or {}
+        if MIN_CONFIDENCE in parameters:
+            refuse(f"the parameter {MIN_CONFIDENCE} is for the other routes; here, compare the output confidence")
+        if N_BEST not in parameters:
+            return 0
+        number = parameters[N_BEST]
+        if type(number) is not int or not 1 <= number <= MOST_ALTERNATIVES:
+            refuse(f"the parameter {N_BEST} must be a whole number from 1 to {MOST_ALTERNATIVES}")
+        return number
 
 
 class ResponseOutput(ProtocolMessage):

@@ -11,7 +11,7 @@ In the protocol an error is of a whole request, so one item that is refused fail
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -40,6 +40,7 @@ from app.text import clipped
 from seq2seq.problem import Field, Problem, RuleBroken, plural
 from seq2seq.vocabulary import Symbols
 
+FILLERS: dict[Datatype, Any] = {"BYTES": "", "INT64": 0, "FP64": 0.0}
 INT64 = range(-(2**63), 2**63)
 SHARED_MEMORY = "shared_memory"
 
@@ -107,12 +108,16 @@ class Interface:
     def wanted(self, request: InferenceRequest) -> list[Wanted]:
         """The outputs that are asked for, in that order. Raises `RequestRefused`."""
         binary = _flag(request.parameters, "binary_data_output", False)
+        given = [*self.outputs]
+        if request.n_best:
+            given += [_alternatives(output, request.n_best) for output in self.outputs]
         if not request.outputs:
-            return [Wanted(output, binary) for output in self.outputs]
+            return [Wanted(output, binary) for output in given]
         names = [wanted.name for wanted in request.outputs]
         if len(set(names)) < len(names):
             refuse("an output is asked for twice")
-        return [Wanted(self._output(each), _flag(each.parameters, "binary_data", binary)) for each in request.outputs]
+        known = {output.name: output for output in given}
+        return [Wanted(_output(each, known), _flag(each.parameters, "binary_data", binary)) for each in request.outputs]
 
     def _given(self, inputs: Sequence[RequestInput]) -> RequestInput:
         for each in inputs:
@@ -121,14 +126,6 @@ class Interface:
         if len(inputs) > 1:
             refuse(f'the input "{self.input.name}" is given {len(inputs)} times')
         return inputs[0]
-
-    def _output(self, wanted: RequestOutput) -> Output:
-        what = f'the output "{clipped(wanted.name, 60)}"'
-        _refuse_parameters(what, wanted.parameters, SHARED_MEMORY, "classification")
-        known = {output.name: output for output in self.outputs}
-        if wanted.name not in known:
-            refuse(f'there is no output "{clipped(wanted.name, 60)}"; the model gives {", ".join(known)}')
-        return known[wanted.name]
 
     def _parse(self, place: int, row: Any) -> Symbols:
         try:
@@ -143,7 +140,7 @@ class Interface:
 @cache
 def interface(problem: Problem) -> Interface:
     """The tensors of models that were trained on a problem: those of its fields, and how sure a model is."""
-    outputs = [_output(place, field) for place, field in enumerate(problem.outputs)]
+    outputs = [_tensor(place, field) for place, field in enumerate(problem.outputs)]
     return Interface(problem, Tensor(problem.input.name, *_form(problem.input)), (*outputs, CONFIDENCE))
 
 
@@ -158,7 +155,7 @@ def _form(field: Field) -> tuple[Datatype, tuple[int, ...]]:
     return "INT64", (ANY,)
 
 
-def _output(place: int, field: Field) -> Output:
+def _tensor(place: int, field: Field) -> Output:
     if field.schema["type"] == "array":
         width = field.schema["maxItems"]
         return Output(field.name, "INT64", (ANY, width), lambda prediction: _padded(prediction.values[place], width))
@@ -168,6 +165,18 @@ def _output(place: int, field: Field) -> Output:
 
 
 CONFIDENCE = Output("confidence", "FP64", (ANY,), lambda prediction: prediction.confidence)
+
+
+def _alternatives(output: Output, most: int) -> Output:
+    """The same output of so many alternatives, best first. Where fewer were found, it is filled up."""
+    rank, filler = len(output.shape), FILLERS[output.datatype]
+
+    def read(prediction: Prediction) -> list[Any]:
+        rows = [output.read(each) for each in prediction.alternatives]
+        found = rows if rank == 1 else [element for row in rows for element in row]
+        return [*found, *[filler] * (most * prod(output.shape[1:]) - len(found))]
+
+    return Output(f"{output.name}_alternatives", output.datatype, (ANY, most, *output.shape[1:]), read)
 
 
 def _padded(items: Sequence[int], width: int) -> list[int]:
@@ -180,6 +189,14 @@ def _number(value: int | None) -> int:
     if value not in INT64:
         raise AnswerUnfit("the model wrote a number too large for INT64; ask for the other outputs alone to see it")
     return value
+
+
+def _output(wanted: RequestOutput, known: Mapping[str, Output]) -> Output:
+    what = f'the output "{clipped(wanted.name, 60)}"'
+    _refuse_parameters(what, wanted.parameters, SHARED_MEMORY, "classification")
+    if wanted.name not in known:
+        refuse(f'there is no output "{clipped(wanted.name, 60)}"; the model gives {", ".join(known)}')
+    return known[wanted.name]
 
 
 # Requests ---------------------------------------------------------------------------------------------------
@@ -274,8 +291,8 @@ def example_response(model: Model) -> dict[str, Any]:
 
 def _example(model: Model) -> tuple[InferenceRequest, list[Prediction]]:
     source, prediction = model.examples[0]
-    tensor = interface(model.problem).input
-    data = [str(source)] if len(tensor.shape) == 1 else list(source)
+    tensor, value = interface(model.problem).input, model.problem.input.value(source)
+    data = [value] if len(tensor.shape) == 1 else list(value)
     given = RequestInput(
         name=tensor.name, datatype=tensor.datatype, shape=[1, len(data)][: len(tensor.shape)], data=data
     )

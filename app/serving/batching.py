@@ -1,4 +1,4 @@
-"""Adaptive batching on the event loop: what arrived while the last batch ran is the next batch.
+"""Adaptive batching: what arrived while the last batch ran is the next batch.
 
 Knows nothing of models or HTTP: it takes items and hands them to a function of many. No timer: an item that comes
 alone runs alone, on the loop's next turn. When several wait, the loop takes another turn as long as each turn brings
@@ -14,8 +14,9 @@ Times are those of `time.monotonic`. The clock of uvloop's loop counts milliseco
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from time import monotonic
@@ -25,6 +26,8 @@ from app.serving.counters import QueueMeasures
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Batch = list[tuple[Item, asyncio.Future[Result]]]
+"""Items, each with the future of its result."""
 
 
 class BatchFailed(Exception):
@@ -39,32 +42,32 @@ class DeadlinePassed(Exception):
     """The item's deadline passed before its turn came."""
 
 
-class Batcher(Generic[Item, Result]):
-    """Runs `run` on at most `max_size` items at a time, in the order in which they came.
+class Bound:
+    """How many items may be in flight, and how many are. Several batchers may share one."""
+
+    def __init__(self, most: float = inf):
+        self.most = most
+        self.in_flight = 0
+
+
+class Batching(ABC, Generic[Item, Result]):
+    """A bounded queue whose items are answered at most `max_size` at a time, in the order in which they came.
 
     What waits is a plain tuple, since one is made for every request: the item, the future of its result, when it came,
     and its deadline.
     """
 
-    def __init__(
-        self,
-        run: Callable[[Sequence[Item]], Sequence[Result]],
-        max_size: int,
-        max_waiting: float = inf,
-        measures: QueueMeasures | None = None,
-    ):
+    def __init__(self, max_size: int, bound: Bound | None = None, measures: QueueMeasures | None = None):
         self.max_size = max_size
-        self.max_waiting = max_waiting
-        self._run = run
+        self._bound = bound or Bound()
         self._measures = measures or QueueMeasures()
         self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
-        self._in_batches = 0  # items of batches that are in flight, but not in the queue: answered, or in later chunks
-        self._scheduled = False
+        self._scheduled = False  # whether the next turn comes by itself
         self._waited_for = 0  # how many items the turn before this one left waiting, so that more could join them
 
     def __len__(self) -> int:
         """How many items are in flight; those of a batch until its last one is answered."""
-        return len(self._waiting) + self._in_batches
+        return self._bound.in_flight
 
     def oldest(self) -> float:
         """When the next item came; infinity if none waits."""
@@ -94,22 +97,23 @@ class Batcher(Generic[Item, Result]):
 
     @contextmanager
     def _counted(self, items: int) -> Iterator[None]:
-        self._in_batches += items
+        self._bound.in_flight += items
         try:
             yield
         finally:
-            self._in_batches -= items
+            self._bound.in_flight -= items
 
     def admit(self) -> None:
         """Raise `QueueFull` if the queue is full; to be asked before work is spent on what will be put."""
-        if len(self) >= self.max_waiting:
+        if self._bound.in_flight >= self._bound.most:
             self._measures.dropped["overload"] += 1
-            raise QueueFull(f"{len(self)} wait already")
+            raise QueueFull(f"{self._bound.in_flight} wait already")
 
     def _put(self, item: Item, until: float) -> asyncio.Future[Result]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future, monotonic(), until))
+        self._bound.in_flight += 1
         if not self._scheduled:
             self._schedule(loop)
         return future
@@ -127,39 +131,114 @@ class Batcher(Generic[Item, Result]):
             self._waited_for = 0
             now = monotonic()
             if batch := self._take(now):
-                self._answer(batch)
-                self._measures.ran.observe(monotonic() - now)
-                self._measures.sizes.observe(len(batch))
-        if self._waiting:
+                self._answer(batch, now)
+        if self._waiting and not self._scheduled:
             self._schedule(loop)
 
-    def _take(self, now: float) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _take(self, now: float) -> Batch[Item, Result]:
+        batch: Batch[Item, Result] = []
         waited: list[float] = []
         while self._waiting and len(batch) < self.max_size:
             item, future, since, until = self._waiting.popleft()
             if future.done():  # a waiter that was cancelled has no use for its result
                 self._measures.dropped["client_gone"] += 1
+                self._bound.in_flight -= 1
                 continue
             waited.append(now - since)
             if until <= now:
                 self._measures.dropped["deadline"] += 1
+                self._bound.in_flight -= 1
                 future.set_exception(DeadlinePassed(f"after {now - since:.3f} s in the queue"))
             else:
                 batch.append((item, future))
         self._measures.waited.observe_falling(waited)
         return batch
 
-    def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        try:
-            results = self._run([item for item, _ in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"a batch of {len(batch)} items gave {len(results)} results")
-        except Exception as error:
-            for _, future in batch:
+    @abstractmethod
+    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+        """Run a batch, now or meanwhile."""
+
+    def _checked(self, batch: Batch[Item, Result], results: Sequence[Result]) -> Sequence[Result]:
+        if len(results) != len(batch):
+            raise RuntimeError(f"a batch of {len(batch)} items gave {len(results)} results")
+        self._measures.answered += len(batch)
+        return results
+
+    def _fail(self, batch: Batch[Item, Result], error: Exception) -> None:
+        for _, future in batch:
+            if not future.done():
                 failure = BatchFailed(f"a batch of {len(batch)} failed: {error!r}")
                 failure.__cause__ = error
                 future.set_exception(failure)
+
+    def _note(self, batch: Batch[Item, Result], began: float) -> None:
+        self._bound.in_flight -= len(batch)
+        self._measures.ran.observe(monotonic() - began)
+        self._measures.sizes.observe(len(batch))
+
+
+class Batcher(Batching[Item, Result]):
+    """Runs each batch on the event loop, at once."""
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        max_size: int,
+        bound: Bound | None = None,
+        measures: QueueMeasures | None = None,
+    ):
+        super().__init__(max_size, bound, measures)
+        self._run = run
+
+    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+        try:
+            results = self._checked(batch, self._run([item for item, _ in batch]))
+        except Exception as error:
+            self._fail(batch, error)
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 future.set_result(result)
+        self._note(batch, began)
+
+
+class AwaitingBatcher(Batching[Item, Result]):
+    """Awaits each batch, which computes on a thread, while the loop serves others. One batch runs at a time.
+
+    A turn of the loop answers one item. Else the clients of a large batch would keep the loop for milliseconds, because
+    all of them are answered and ask again at the same time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        max_size: int,
+        bound: Bound | None = None,
+        measures: QueueMeasures | None = None,
+    ):
+        super().__init__(max_size, bound, measures)
+        self._run = run
+        self._running: asyncio.Task[None] | None = None
+
+    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+        self._scheduled = True  # by the end of this batch
+        self._running = asyncio.get_running_loop().create_task(self._await(batch, began))
+
+    async def _await(self, batch: Batch[Item, Result], began: float) -> None:
+        results: Sequence[Result] = ()
+        try:
+            results = self._checked(batch, await self._run([item for item, _ in batch]))
+        except asyncio.CancelledError:  # the loop ends
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:
+            self._fail(batch, error)
+        finally:
+            self._note(batch, began)
+            self._scheduled = False
+        if self._waiting:
+            self._schedule(asyncio.get_running_loop())
+        for (_, future), result in zip(batch, results, strict=False):  # none of a batch that failed
+            if not future.done():
+                future.set_result(result)
+            await asyncio.sleep(0)

@@ -44,6 +44,7 @@ class QueueMeasures:
     waited   seconds that each item waited for its turn
     ran      seconds that each batch took
     sizes    how many items each batch held
+    answered how many items were answered
     dropped  items that were not run, by reason
     """
 
@@ -51,6 +52,7 @@ class QueueMeasures:
         self.waited = Histogram(SECONDS)
         self.ran = Histogram(SECONDS)
         self.sizes = Histogram(SIZES)
+        self.answered = 0
         self.dropped: Counter[str] = Counter()
 
 

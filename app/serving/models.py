@@ -8,27 +8,49 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
-from app.serving.runtime import Loader
+import numpy as np
+
+from app.serving import runtime
+from app.serving.runtime import Loader, Search
 from seq2seq import bundle as bundles
 from seq2seq.bundle import BundleError, Manifest
-from seq2seq.decoding import Network
+from seq2seq.decoding import Decoded, Network
 from seq2seq.problem import Problem
-from seq2seq.vocabulary import Symbols
+from seq2seq.vocabulary import FloatArray, IdArray, Symbols
 
 logger = logging.getLogger("app")
 
 CONFIDENCE_DECIMALS = 6
 
+MOST_ALTERNATIVES = 10
+"""How many answers a search keeps, however few of them are asked for, so that they do not depend on that."""
+
+GROUP = 16
+"""How many sources a large network reads at once.
+
+Past 8 its time grows with their number, and a group takes as long as its longest source: of 64 words of 3 to 12 letters
+those sorted by length and in groups of 16 took 16 ms, and all at once 19 ms.
+"""
+
+TIMED = 3
+"""How many runs must take too long. One may only have waited for other processes."""
+
 
 class Prediction(NamedTuple):
-    """What a model wrote, the values of the problem's outputs, in their order, and how sure the model was."""
+    """What a model wrote, the values of the problem's outputs, in their order, and how sure the model was.
+
+    `alternatives` are the likeliest answers that a search found, best first, where one was asked for.
+    """
 
     written: Symbols
     values: list[Any]
     confidence: float
+    alternatives: tuple[Prediction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,10 +67,16 @@ Answer = tuple[Symbols, Prediction]
 
 @dataclass(frozen=True)
 class Model:
-    """A bundle's network, loaded."""
+    """A bundle's network, loaded.
+
+    search    finds the likeliest answers, in families that can
+    is_large  whether a batch takes so long that it must not run on the event loop
+    """
 
     manifest: Manifest
     network: Network
+    search: Search | None = None
+    is_large: bool = False
 
     @property
     def problem(self) -> Problem:
@@ -60,8 +88,19 @@ class Model:
 
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """What `problem.parse` gave, n of them → n predictions."""
-        decoded = self.network.greedy(self.problem.encode(sources))
+        return self.predictions(self.network.greedy(self.problem.encode(sources)))
+
+    def predictions(self, decoded: Decoded) -> list[Prediction]:
+        """What a network gave for n sources → n predictions."""
         return self._predictions(self.problem.decode(decoded.ids), decoded.confidence)
+
+    def alternatives(self, ids: IdArray, probabilities: FloatArray) -> list[tuple[Prediction, ...]]:
+        """What a search gave for n sources → the answers that it found for each, best first."""
+        batch, width, length = ids.shape
+        written = self.problem.decode(ids.reshape(batch * width, length))
+        found = self._predictions(written, probabilities.reshape(-1).tolist())
+        rows = (found[place * width : (place + 1) * width] for place in range(batch))
+        return [tuple(each for each in row if each.confidence > 0) for row in rows]
 
     @property
     def examples(self) -> list[Answer]:
@@ -77,15 +116,29 @@ class Model:
             for symbols, confidence in zip(written, confidences, strict=True)
         ]
 
-    def warm_up(self, size: int) -> None:
-        """Predict once alone and once in a batch, so that no client waits for what is made on first use."""
-        example = self.problem.parse(self.manifest.golden[0].request)
-        for n in (1, size):
-            self.network.greedy(self.problem.encode([example] * n))
+    def warm_up(self, size: int, most_seconds: float = inf) -> Model:
+        """Predict alone and in batches, so that no client waits for what is made on first use.
+
+        Returns the same model, large if that takes longer. Sources are as long as any that the model reads.
+        """
+        ids = self.problem.encode([self.problem.parse(self.manifest.golden[0].request)])  # (1, S)
+        if self.search is not None:
+            self.search(ids, MOST_ALTERNATIVES)
+        for n in sorted({1, min(GROUP, size), size}):
+            longest = np.resize(ids, (n, self.problem.source_length))
+            if all(_seconds(self.network, longest) > most_seconds for _ in range(TIMED)):
+                return replace(self, is_large=True)
+        return self
 
 
-def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool = False) -> Model:
-    """Read a bundle, check it in full, load its network and warm it up.
+def _seconds(network: Network, ids: IdArray) -> float:
+    began = perf_counter()
+    network.greedy(ids)
+    return perf_counter() - began
+
+
+def load_model(directory: Path, loader: Loader, *, batch_size: int, loop_s: float = inf, prove: bool = False) -> Model:
+    """Read a bundle, check it in full, load its network and warm it up. It is large if a batch takes over `loop_s`.
 
     `prove` has the whole proof made anew. Raises `BundleError`.
     """
@@ -99,7 +152,7 @@ def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool 
         bundles.check_answers(bundle, model.network)
         if prove:
             _prove(bundle)
-        model.warm_up(batch_size)
+        model = replace(model, search=runtime.search(bundle, model.network)).warm_up(batch_size, loop_s)
     except BundleError:
         raise
     except Exception as error:  # whatever a runtime raises for a network that loads but does not run

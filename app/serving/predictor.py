@@ -1,22 +1,36 @@
-"""A loaded model behind a batcher: what the routes ask for predictions. Knows nothing of HTTP.
+"""A loaded model behind a queue: what the routes ask for predictions. Knows nothing of HTTP.
+
+A small network runs on the event loop. A large one, and every search, runs on a thread that the model has for itself,
+and only that: to read and to write, a batch takes the loop less than a millisecond. ONNX Runtime lets other threads run
+meanwhile. The thread ends when the model is let go of.
 
 A deadline, `until`, is in seconds of `time.monotonic`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from math import inf
 from time import monotonic
+from typing import TypeVar
 
-from app.serving.batching import Batcher
+from app.serving.batching import AwaitingBatcher, Batcher, Bound
 from app.serving.counters import ModelMeasures
-from app.serving.models import Answer, Model, Prediction
+from app.serving.models import GROUP, MOST_ALTERNATIVES, Answer, Model, Prediction
 from seq2seq.problem import Oracle, RuleBroken
 from seq2seq.vocabulary import Symbols
 
 logger = logging.getLogger("app")
+
+Computed = TypeVar("Computed")
+
+
+class NoSearch(Exception):
+    """A model that gives one answer only. The message names it."""
 
 
 class Predictor:
@@ -28,24 +42,20 @@ class Predictor:
         self.model = model
         self.reference = model.reference
         self.measures = measures or ModelMeasures()
-        self._truth = model.problem.truth if isinstance(model.problem, Oracle) else None
-        self.measures.is_judged = self._truth is not None
-        self._batcher = Batcher(self._run, max_batch_size, max_queue, self.measures)
+        self.measures.is_judged = isinstance(model.problem, Oracle)
+        bound = Bound(max_queue)
+        work = _Work(model, self.measures)
+        self._batcher: Batcher[Symbols, Prediction] | AwaitingBatcher[Symbols, Prediction]
+        if model.is_large:
+            logger.info("%s version %s is large: it runs on a thread of its own", *astuple(self.reference))
+            self._batcher = AwaitingBatcher(work.predict_beside, max_batch_size, bound, self.measures)
+        else:
+            self._batcher = Batcher(work.predict, max_batch_size, bound, self.measures)
+        self._searcher: AwaitingBatcher[Symbols, Prediction] | None = None
+        if model.search is not None:
+            size = max(1, max_batch_size // MOST_ALTERNATIVES)
+            self._searcher = AwaitingBatcher(work.search, size, bound, self.measures)
         self.admit = self._batcher.admit
-
-    def _run(self, sources: Sequence[Symbols]) -> list[Prediction]:
-        """The model's predictions. Where the truth can be computed, they are counted by it, and given as they are."""
-        predictions = self.model.predict(sources)
-        if self._truth is None:
-            return predictions
-        truths = map(self._truth, sources)
-        wrong = [place for place, truth in enumerate(truths) if predictions[place].values[0] != truth]
-        self.measures.exact += len(predictions) - len(wrong)
-        self.measures.wrong += len(wrong)
-        name, version = self.reference.name, self.reference.version
-        for place in wrong:
-            logger.error("%s version %s answered %r with %r", name, version, sources[place], predictions[place].written)
-        return predictions
 
     def depth(self) -> int:
         """How many items wait."""
@@ -57,7 +67,8 @@ class Predictor:
 
     def is_stuck(self, seconds: float) -> bool:
         """Whether a request has waited for longer than `seconds` for its turn."""
-        return monotonic() - self._batcher.oldest() > seconds
+        queues = (self._batcher, self._searcher) if self._searcher else (self._batcher,)
+        return monotonic() - min(queue.oldest() for queue in queues) > seconds
 
     async def predict_all(self, sources: Sequence[Symbols], until: float = inf) -> list[Prediction]:
         """A prediction for each of what `problem.parse` gave, in order. Raises what `predict` does."""
@@ -67,8 +78,24 @@ class Predictor:
 
     async def predict_each(self, values: Sequence[object], until: float = inf) -> list[Answer | RuleBroken]:
         """An answer, or the rule that was broken, for each value, in order. Raises what `predict` does."""
+        return await self._each(values, lambda sources: self.predict_all(sources, until))
+
+    async def search_all(self, sources: Sequence[Symbols], most: int, until: float = inf) -> list[Prediction]:
+        """The same, each with up to `most` alternatives. Raises `NoSearch` as well."""
+        if self._searcher is None:
+            raise NoSearch(f"The model {self.reference.name} gives one answer only; leave n_best out.")
+        found = await self._searcher.submit_all(sources, until)
+        return [each._replace(alternatives=each.alternatives[:most]) for each in found]
+
+    async def search_each(self, values: Sequence[object], most: int, until: float = inf) -> list[Answer | RuleBroken]:
+        """The same as `predict_each`, with alternatives. Raises `NoSearch` as well."""
+        return await self._each(values, lambda sources: self.search_all(sources, most, until))
+
+    async def _each(
+        self, values: Sequence[object], ask: Callable[[list[Symbols]], Awaitable[list[Prediction]]]
+    ) -> list[Answer | RuleBroken]:
         parsed = [self._parse(value) for value in values]
-        predictions = iter(await self.predict_all([each for each in parsed if not isinstance(each, RuleBroken)], until))
+        predictions = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
         return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
 
     def _parse(self, value: object) -> Symbols | RuleBroken:
@@ -76,3 +103,56 @@ class Predictor:
             return self.model.problem.parse(value)
         except RuleBroken as broken:
             return broken
+
+
+class _Work:
+    """Runs a model's network on batches. Refers to no predictor, so that the thread ends with the last reference."""
+
+    def __init__(self, model: Model, measures: ModelMeasures):
+        self._model = model
+        self._measures = measures
+        self._truth = model.problem.truth if isinstance(model.problem, Oracle) else None
+        reference = model.reference
+        self._thread = ThreadPoolExecutor(1, f"{reference.name}-{reference.version}")  # starts when it is needed
+
+    def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """The model's predictions."""
+        return self._judged(sources, self._model.predict(sources))
+
+    async def predict_beside(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """The same on the thread, in groups of sources that are about as long."""
+        model = self._model
+        places = sorted(range(len(sources)), key=lambda place: len(sources[place]))
+        groups = [places[start : start + GROUP] for start in range(0, len(places), GROUP)]
+        encoded = [model.problem.encode([sources[place] for place in group]) for group in groups]
+        decoded = await self._on_thread(lambda: [model.network.greedy(ids) for ids in encoded])
+        found: dict[int, Prediction] = {}
+        for group, each in zip(groups, decoded, strict=True):
+            found.update(zip(group, model.predictions(each), strict=True))
+        return self._judged(sources, [found[place] for place in range(len(sources))])
+
+    async def search(self, sources: Sequence[Symbols]) -> list[Prediction]:
+        """The same with alternatives, on the thread."""
+        model, search = self._model, self._model.search
+        if search is None:
+            raise NoSearch(model.reference.name)
+        ids = model.problem.encode(sources)
+        decoded, found = await self._on_thread(lambda: (model.network.greedy(ids), search(ids, MOST_ALTERNATIVES)))
+        several = zip(model.predictions(decoded), model.alternatives(*found), strict=True)
+        return self._judged(sources, [each._replace(alternatives=others) for each, others in several])
+
+    async def _on_thread(self, compute: Callable[[], Computed]) -> Computed:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+
+    def _judged(self, sources: Sequence[Symbols], predictions: list[Prediction]) -> list[Prediction]:
+        """The predictions as they are. Where the truth can be computed, they are counted by it."""
+        if self._truth is None:
+            return predictions
+        truths = map(self._truth, sources)
+        wrong = [place for place, truth in enumerate(truths) if predictions[place].values[0] != truth]
+        self._measures.exact += len(predictions) - len(wrong)
+        self._measures.wrong += len(wrong)
+        name, version = self._model.reference.name, self._model.reference.version
+        for place in wrong:
+            logger.error("%s version %s answered %r with %r", name, version, sources[place], predictions[place].written)
+        return predictions

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from seq2seq.bundle import Bundle
-from seq2seq.decoding import Network
+from seq2seq.decoding import VARYING, Autoregressive, Network
+from seq2seq.vocabulary import FloatArray, IdArray
 
 Runtime = Literal["onnx", "tensorflow"]
 Loader = Callable[[Bundle], Network]
+Search = Callable[[IdArray, int], tuple[IdArray, FloatArray]]
+"""Source ids (B, S), and a width → the likeliest answers, best first (B, width, T), and their probabilities."""
 
 
 class RuntimeMissing(Exception):
@@ -33,3 +36,15 @@ def loader(runtime: Runtime) -> Loader:
     from seq2seq.runtimes import keras as keras_runtime
 
     return keras_runtime.load
+
+
+def search(bundle: Bundle, network: Network) -> Search | None:
+    """The beam search of a bundle whose network was loaded; None in families that have none. Raises `BundleError`."""
+    if bundle.manifest.network.family not in VARYING:
+        return None
+    if isinstance(network, Autoregressive):
+        return network.beam
+    from seq2seq.runtimes import onnx
+
+    parts = onnx.load_parts(bundle)
+    return parts.beam if isinstance(parts, Autoregressive) else None

@@ -42,12 +42,14 @@ class Terms:
 
     runtime     what runs the networks
     batch_size  the most requests in one run
+    loop_s      the longest that a batch may take on the event loop
     prove       whether each version is to be proven anew
     seconds     how much processor time one version may take
     """
 
     runtime: runtime.Runtime = "onnx"
     batch_size: int = 64
+    loop_s: float = 0.005
     prove: bool = False
     seconds: float = 20.0
 
@@ -59,7 +61,7 @@ class Terms:
     def load(self, path: Path, *, prove: bool = False) -> models.Model:
         """Read a version, check it in full and warm it up. Raises `BundleError`."""
         loader = runtime.loader(self.runtime)
-        return models.load_model(path, loader, batch_size=self.batch_size, prove=prove)
+        return models.load_model(path, loader, batch_size=self.batch_size, loop_s=self.loop_s, prove=prove)
 
 
 @dataclass(frozen=True)

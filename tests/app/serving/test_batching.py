@@ -7,7 +7,7 @@ from time import monotonic, perf_counter
 
 import pytest
 
-from app.serving.batching import Batcher, BatchFailed, DeadlinePassed, QueueFull
+from app.serving.batching import AwaitingBatcher, Batcher, BatchFailed, Bound, DeadlinePassed, QueueFull
 from app.serving.counters import QueueMeasures
 
 
@@ -138,7 +138,7 @@ async def test_batch_of_cancelled_waiters_does_not_run(doubler: Doubler) -> None
 
 
 async def test_full_queue_refuses_at_once() -> None:
-    batcher = Batcher(Doubler(), 10, max_waiting=2)
+    batcher = Batcher(Doubler(), 10, Bound(2))
     waiting = [batcher.submit(item) for item in (1, 2)]
     with pytest.raises(QueueFull):
         batcher.submit(3)
@@ -149,7 +149,7 @@ async def test_full_queue_refuses_at_once() -> None:
 
 
 async def test_many_items_count_with_all_of_them() -> None:
-    batcher = Batcher(Doubler(), 2, max_waiting=4)
+    batcher = Batcher(Doubler(), 2, Bound(4))
     many = asyncio.create_task(batcher.submit_all([1, 2, 3, 4, 5]))
     await asyncio.sleep(0)
     assert len(batcher) == 5
@@ -227,3 +227,146 @@ def test_serves_one_loop_after_another() -> None:
         return await batcher.submit(1)
 
     assert [asyncio.run(play()), asyncio.run(play())] == [2, 2]
+
+
+# Batches that are awaited
+
+
+class Gate:
+    """A function of many that is awaited, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.opened: asyncio.Queue[Exception | None] = asyncio.Queue()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        if error := await self.opened.get():
+            raise error
+        return [2 * item for item in items]
+
+    async def begun(self, batches: int) -> None:
+        """Wait until so many batches have begun."""
+        while len(self.batches) < batches:
+            await asyncio.sleep(0)
+
+
+async def test_what_arrives_while_a_batch_is_awaited_is_the_next_batch() -> None:
+    gate = Gate()
+    batcher = AwaitingBatcher(gate, 2)
+    first = batcher.submit(1)
+    await gate.begun(1)
+    later = [batcher.submit(item) for item in (2, 3, 4)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert gate.batches == [[1]], "one batch runs at a time"
+    for _ in range(3):
+        gate.opened.put_nowait(None)
+    assert await asyncio.gather(first, *later) == [2, 4, 6, 8]
+    assert gate.batches == [[1], [2, 3], [4]]
+
+
+async def test_items_of_an_awaited_batch_count_until_it_ends() -> None:
+    gate = Gate()
+    batcher = AwaitingBatcher(gate, 8, Bound(2))
+    futures = [batcher.submit(item) for item in (1, 2)]
+    await gate.begun(1)
+    assert len(batcher) == 2
+    with pytest.raises(QueueFull):
+        batcher.submit(3)
+    gate.opened.put_nowait(None)
+    await asyncio.gather(*futures)
+    assert len(batcher) == 0
+
+
+async def test_two_batchers_share_a_bound() -> None:
+    gate, bound = Gate(), Bound(2)
+    slow, quick = AwaitingBatcher(gate, 8, bound), Batcher(Doubler(), 8, bound)
+    waiting = [slow.submit(1), slow.submit(2)]
+    await gate.begun(1)
+    with pytest.raises(QueueFull):
+        quick.submit(3)
+    gate.opened.put_nowait(None)
+    await asyncio.gather(*waiting)
+    assert await quick.submit(3) == 6
+
+
+async def test_awaited_batch_that_fails_reaches_its_items_and_no_others() -> None:
+    gate, measures = Gate(), QueueMeasures()
+    batcher = AwaitingBatcher(gate, 2, measures=measures)
+    futures = [batcher.submit(item) for item in (1, 2, 3)]
+    gate.opened.put_nowait(ValueError("no room"))
+    gate.opened.put_nowait(None)
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(result) for result in results] == [BatchFailed, BatchFailed, int]
+    assert isinstance(results[0], BatchFailed)
+    assert isinstance(results[0].__cause__, ValueError)
+    assert len(batcher) == 0
+    assert (measures.answered, sum(measures.ran.counts), measures.sizes.total) == (1, 2, 3)
+
+
+async def test_too_few_results_of_an_awaited_batch_are_a_failure() -> None:
+    async def nothing(_: Sequence[int]) -> list[int]:
+        return []
+
+    with pytest.raises(BatchFailed, match="1 items gave 0 results"):
+        await AwaitingBatcher(nothing, 10).submit(1)
+
+
+async def test_waiter_that_leaves_while_its_batch_is_awaited_costs_nobody_else() -> None:
+    gate = Gate()
+    batcher = AwaitingBatcher(gate, 8)
+    gone, stays = batcher.submit(1), batcher.submit(2)
+    await gate.begun(1)
+    gone.cancel()
+    gate.opened.put_nowait(None)
+    assert await stays == 4
+    assert gone.cancelled()
+    assert len(batcher) == 0
+
+
+async def test_item_whose_deadline_passes_behind_an_awaited_batch_is_not_run() -> None:
+    gate, measures = Gate(), QueueMeasures()
+    batcher = AwaitingBatcher(gate, 1, measures=measures)
+    first = batcher.submit(1)
+    await gate.begun(1)
+    late = batcher.submit(2, monotonic())
+    gate.opened.put_nowait(None)
+    assert await first == 2
+    with pytest.raises(DeadlinePassed):
+        await late
+    assert gate.batches == [[1]]
+    assert measures.dropped == {"deadline": 1}
+    assert len(batcher) == 0
+
+
+def test_loop_that_ends_gives_up_the_batch_and_the_next_one_is_served() -> None:
+    gate = Gate()
+    batcher = AwaitingBatcher(gate, 8)
+
+    async def leave() -> asyncio.Future[int]:
+        future = batcher.submit(1)
+        await gate.begun(1)
+        return future
+
+    async def come() -> int:
+        gate.opened.put_nowait(None)
+        return await batcher.submit(2)
+
+    assert asyncio.run(leave()).cancelled()
+    assert len(batcher) == 0
+    gate.opened = asyncio.Queue()
+    assert asyncio.run(come()) == 4
+
+
+async def test_one_answer_is_given_in_a_turn_of_the_loop() -> None:
+    """Who asks again at once would else have all the loop."""
+    gate = Gate()
+    batcher = AwaitingBatcher(gate, 8)
+    futures = [batcher.submit(item) for item in range(8)]
+    gate.opened.put_nowait(None)
+    done = []
+    while not futures[-1].done():
+        await asyncio.sleep(0)
+        done.append(sum(future.done() for future in futures))
+    assert set(range(1, 9)) <= set(done)

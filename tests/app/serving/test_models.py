@@ -2,15 +2,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
+import capitals
 import fakes
 import pytest
 
 from app.serving import models as registry
+from app.serving import runtime
+from app.serving.models import GROUP
 from app.serving.runtime import Loader
 from seq2seq.bundle import Bundle, BundleError, Golden
-from seq2seq.decoding import RepeatVector, States
-from seq2seq.vocabulary import FloatArray
+from seq2seq.decoding import Decoded, Network, RepeatVector, States
+from seq2seq.vocabulary import FloatArray, IdArray
 
 
 @pytest.fixture
@@ -78,3 +82,49 @@ def broken(bundle: Bundle) -> RepeatVector:
 def test_network_that_errs_or_fails_is_refused(models_dir: Path, loader: Loader, words: str) -> None:
     with pytest.raises(BundleError, match=words):
         registry.load_model(models_dir / "addition" / "1", loader, batch_size=4)
+
+
+# Large networks
+
+
+@pytest.mark.parametrize("slow_from", [1, GROUP, 64])
+def test_network_is_large_if_a_batch_of_any_size_takes_long(slow_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def seconds(_: Network, ids: IdArray) -> float:
+        tried.append(len(ids))
+        return 0.006 if len(ids) >= slow_from else 0.004
+
+    monkeypatch.setattr(registry, "_seconds", seconds)
+    assert capitals.model().warm_up(64, 0.005).is_large
+    assert max(tried) == slow_from, "no larger batch is tried"
+    assert not capitals.model().warm_up(64, 0.007).is_large
+
+
+def test_network_that_is_fast_once_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may have had the processor in the other runs."""
+    seconds = iter([0.1, 0.001, 0.001, 0.1, 0.1, 0.001])
+    monkeypatch.setattr(registry, "_seconds", lambda *_: next(seconds))
+    assert not capitals.model().warm_up(64, 0.005).is_large
+    assert list(seconds) == []
+
+
+def test_network_is_tried_on_sources_as_long_as_any() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Recorder:
+        def greedy(self, sources: IdArray) -> Decoded:
+            shapes.append(sources.shape)
+            return capitals.NETWORK.greedy(sources)
+
+    replace(capitals.model(), network=Recorder(), search=None).warm_up(64)
+    assert shapes == [(1, 5), (GROUP, 5), (64, 5)]
+
+
+def test_search_is_tried_before_anybody_asks_for_it(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def searching(*_: object) -> NoReturn:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(runtime, "search", lambda *_: searching)
+    with pytest.raises(BundleError, match="its network does not run: no room"):
+        registry.load_model(models_dir / "addition" / "1", fakes.load, batch_size=4)

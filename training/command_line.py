@@ -85,9 +85,11 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
     command.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--json", action="store_true", help="one line of JSON a bundle")
     command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")
+    _add_pairs(command)
 
     command = commands.add_parser("renew", help="write a bundle's graphs anew from its training model, and prove them")
     command.add_argument("directory", type=Path, metavar="DIR")
+    _add_pairs(command)
 
     command = commands.add_parser("show", help="a bundle's card")
     command.add_argument("directory", type=Path, metavar="DIR")
@@ -95,6 +97,12 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
     command = commands.add_parser("compare", help="how two bundles differ")
     command.add_argument("directories", type=Path, nargs=2, metavar="DIR")
     return whole
+
+
+def _add_pairs(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("where a file of pairs is the only truth")
+    group.add_argument("--pairs", metavar="FILE", help="the file that the bundle was made from")
+    group.add_argument("--test", metavar="FILE", help="the file that it was tested with, if that was another")
 
 
 def adjusted(recipe: Recipe, options: argparse.Namespace) -> Recipe:

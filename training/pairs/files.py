@@ -74,6 +74,17 @@ class Reading:
     longest: int = 100
     swap: bool = False
 
+    def as_data(self) -> dict[str, Any]:
+        """The reading as plain data, less the format, which is another in another file of the same pairs."""
+        fields = {key: value for key, value in vars(self).items() if key != "format"}
+        return {**fields, "columns": self.columns and list(self.columns)}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Reading:
+        """The reading that `as_data` gave. Raises `TypeError`."""
+        columns = data.get("columns")
+        return cls(**{**data, "columns": columns and tuple(columns)})
+
 
 @dataclass
 class Table:

@@ -28,6 +28,7 @@ from training.pairs import graphs, networks, scoring
 from training.pairs.files import Text
 from training.pairs.recipes import PairsRecipe
 from training.progress import Progress
+from training.stopping import Diverged
 
 CHUNK_BATCHES = 100
 """From so many batches' pairs, sorted by length, batches are cut: enough to pad little, few enough to stay random."""
@@ -88,7 +89,7 @@ def fit(
 
     checkpoint  a file to go on from if it is there, and to leave after each round
 
-    Raises `WrongCheckpoint`.
+    Raises `WrongCheckpoint`, or `Diverged` where the loss is no number any more.
     """
     keras.utils.set_random_seed(recipe.seed)
     run = _Run(recipe, train, checkpoint)
@@ -151,6 +152,8 @@ class _Run:
             if self.recipe.noise:
                 shifted = _with_noise(shifted, self.recipe, self.rng)
             losses += self.step(self.sources.padded(rows), shifted, targets).numpy()
+            if not np.isfinite(losses[0]):
+                raise Diverged
             progress("steps", epoch * self.steps_an_epoch + place + 1, total)
         self.epochs_done = epoch + 1
         self.seconds += time.perf_counter() - started
@@ -167,7 +170,7 @@ class _Run:
         self.model.set_weights(last)
         for name, figure in (("loss", self._loss), ("wrong", score.wrong_rate), ("symbols_wrong", score.symbol_rate)):
             self.history[name].append(float(figure))
-        known = list(zip(self.history["wrong"], self.history["symbols_wrong"], strict=True))
+        known = list(zip(*(self.history[name] for name in ("wrong", "symbols_wrong", "loss")), strict=True))
         if known.index(min(known)) == len(known) - 1:
             self.best, self.best_round = averaged, len(known)
         self._save()

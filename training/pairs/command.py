@@ -162,7 +162,7 @@ def renew(directory: Path, loaded: Bundle, table: Table, parts: Parts) -> int:
     environment.load_keras()
     from training.pairs import export
 
-    old = loaded.manifest
+    old = replace(loaded.manifest, files={})
     score = None
     with staging.workspace(directory.parent) as workspace:
         filled = workspace / "bundle"

@@ -96,7 +96,7 @@ def prove(
     draft: Manifest, directory: Path, targets: Targets, trained_on: Container[Text]
 ) -> tuple[Manifest, list[Mistake]]:
     """The manifest with what is known of a whole domain, and the agreement of all networks. Raises `BundleError`."""
-    files, problem = Bundle(directory, replace(draft, files={})), draft.problem
+    files, problem = Bundle(directory, draft), draft.problem
     assert isinstance(problem, Pairs)  # noqa: S101
     progress = Progress(f"proving {draft.name} {draft.version}")
     outcome = listed.prove(

@@ -59,7 +59,7 @@ def problem_fields() -> dict[str, list[str]]:
 
 
 def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
-    """The whole command line; `command` names what is asked for, and each of `more` declares another command."""
+    """The whole command line; `command` names what is asked for, and each of `more` adds another command, or options."""
     whole = Parser(prog=PROGRAM, description="Fit, prove and show the models.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
@@ -78,31 +78,23 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
     for name, kinds in problem_fields().items():
         group.add_argument(_flag(name), dest=_place(name), metavar="VALUE", help=f"of {' and '.join(kinds)}")
 
-    for add_to in more:
-        add_to(commands)
-
     command = commands.add_parser("verify", help="run saved bundles over their whole domain")
     command.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--json", action="store_true", help="one line of JSON a bundle")
     command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")
-    _add_pairs(command)
 
     command = commands.add_parser("renew", help="write a bundle's graphs anew from its training model, and prove them")
     command.add_argument("directory", type=Path, metavar="DIR")
-    _add_pairs(command)
 
     command = commands.add_parser("show", help="a bundle's card")
     command.add_argument("directory", type=Path, metavar="DIR")
 
     command = commands.add_parser("compare", help="how two bundles differ")
     command.add_argument("directories", type=Path, nargs=2, metavar="DIR")
+
+    for add_to in more:
+        add_to(commands)
     return whole
-
-
-def _add_pairs(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("where a file of pairs is the only truth")
-    group.add_argument("--pairs", metavar="FILE", help="the file that the bundle was made from")
-    group.add_argument("--test", metavar="FILE", help="the file that it was tested with, if that was another")
 
 
 def adjusted(recipe: Recipe, options: argparse.Namespace) -> Recipe:

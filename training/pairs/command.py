@@ -49,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def add_to(commands: Any) -> None:
-    """Declare the command and its options."""
+    """Declare the command and its options, and those of other commands where a file of pairs is the only truth."""
     command = commands.add_parser("fit-pairs", help="train on a file of pairs and save a bundle")
     command.add_argument("file", metavar="FILE", help="TSV, CSV, JSON Lines or a lexicon; - is standard input")
     command.add_argument("--name", required=True, help="the model's name, by which it is served")
@@ -74,6 +74,10 @@ def add_to(commands: Any) -> None:
     group = command.add_argument_group("network and training, unless the data decide")
     for name, settings in OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", **settings)
+    for name in ("verify", "renew"):
+        group = commands.choices[name].add_argument_group("where a file of pairs is the only truth")
+        group.add_argument("--pairs", metavar="FILE", help="the file that the bundle was made from")
+        group.add_argument("--test", metavar="FILE", help="the file that it was tested with, if that was another")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ USUAL_EPOCHS = 40
 WHOLE_DOMAIN = (32, 64, 16)
 """The same units for a file that is a whole domain, which follows rules: 1,000,000 numbers need no more."""
 WHOLE_DOMAIN_STEPS, WHOLE_DOMAIN_EPOCHS = 16_000, 2_000
-"""All numbers, and all dates, were right after a fourth of these steps; the rest widens the margins."""
+"""Half of these steps make all numbers and all dates right; the rest widens the margins."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
     for name, kinds in problem_fields().items():
         group.add_argument(_flag(name), dest=_place(name), metavar="VALUE", help=f"of {' and '.join(kinds)}")
 
-    command = commands.add_parser("verify", help="run saved bundles over their whole domain")
+    command = commands.add_parser("verify", help="prove or test saved bundles anew")
     command.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--json", action="store_true", help="one line of JSON a bundle")
     command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")

@@ -15,7 +15,7 @@ from app.serving.runtime import Loader
 from seq2seq import bundle as bundles
 from seq2seq.bundle import BundleError, Manifest
 from seq2seq.decoding import Network
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, Problem
 from seq2seq.vocabulary import Symbols
 
 logger = logging.getLogger("app")
@@ -87,7 +87,7 @@ class Model:
 def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool = False) -> Model:
     """Read a bundle, check it in full, load its network and warm it up.
 
-    `prove` has the whole proof made anew. Raises `BundleError`.
+    `prove` has the whole proof made anew, where the truth can be computed. Raises `BundleError`.
     """
     manifest = bundles.read_manifest(directory)
     bundles.check_identity(directory, manifest)
@@ -97,7 +97,7 @@ def load_model(directory: Path, loader: Loader, *, batch_size: int, prove: bool 
         model = Model(bundle.manifest, loader(bundle))
         bundles.check_golden(bundle, model.network)
         bundles.check_answers(bundle, model.network)
-        if prove:
+        if prove and isinstance(manifest.problem, Oracle):
             _prove(bundle)
         model.warm_up(batch_size)
     except BundleError:

@@ -72,7 +72,12 @@ def test_a_whole_domain_is_proven_with_half_held_out(proven: Bundle) -> None:
     assert 0 < found.largest_difference < 1e-4
     assert all(each["agreed"] == each["compared"] == len(SOURCES) for each in proven.manifest.agreement.values())
     assert proven.manifest.training["samples"] < 150 * len(SOURCES) / 2
-    assert registry.load_model(proven.path, runtime.loader("onnx"), batch_size=4).manifest.name == "upper"
+
+
+@pytest.mark.parametrize("prove", [False, True])
+def test_what_is_proven_is_served(proven: Bundle, prove: bool) -> None:
+    loaded = registry.load_model(proven.path, runtime.loader("onnx"), batch_size=4, prove=prove)
+    assert loaded.manifest.name == "upper"
 
 
 @pytest.mark.parametrize(("text", "rule"), [("acb", "domain"), ("aaaaa", "length"), ("abd", "symbol"), (" ", "empty")])

@@ -32,10 +32,6 @@ Text = tuple[str, ...]
 Booleans = npt.NDArray[np.bool_]
 
 
-class OtherDomain(Exception):
-    """Pairs whose sources are not those that a bundle accepts. The message says how they differ."""
-
-
 def prove(
     bundle: Bundle,
     targets: Mapping[Text, Text],
@@ -52,11 +48,11 @@ def prove(
     networks    others of the same weights, asked the same as the one that is served
     logits      of others of the same weights, told the true symbols, compared with exact ones
 
-    Raises `OtherDomain`, and `BundleError` where the graph cannot be run, or its answers depend on the batch.
+    Raises `BundleError` where the pairs are of another domain, the graph cannot be run, or answers depend on the batch.
     """
     problem = bundle.manifest.problem
     assert isinstance(problem, Pairs)  # noqa: S101
-    _check_domain(problem, targets)
+    _check_domain(bundle, problem, targets)
     content = bundle.content(GRAPH)
     try:
         graph = _Graph(bundle, problem, targets, content, loop.with_logits(content))
@@ -85,18 +81,18 @@ def prove(
     return Outcome(found, run.mistakes, run.agreements)
 
 
-def _check_domain(problem: Pairs, targets: Mapping[Text, Text]) -> None:
+def _check_domain(bundle: Bundle, problem: Pairs, targets: Mapping[Text, Text]) -> None:
     """Check that every source, written as a request, is read as that source, and that there are no others."""
     for source in targets:
         request = problem.input.value(source)
         try:
             is_read = problem.parse(request) == source
         except RuleBroken as error:
-            raise OtherDomain(f"{request!r:.60} is not accepted: {error}") from error
+            raise BundleError(bundle.path, f"does not accept {request!r:.60}: {error}") from error
         if not is_read:
-            raise OtherDomain(f"{request!r:.60} is read as another source")
+            raise BundleError(bundle.path, f"reads {request!r:.60} as another source")
     if len(targets) != problem.domain_size:
-        raise OtherDomain(f"{problem.domain_size} sources are accepted, and these are {len(targets):,}")
+        raise BundleError(bundle.path, f"accepts {problem.domain_size} sources, and these are {len(targets):,}")
 
 
 class _Batch(NamedTuple):

@@ -28,7 +28,7 @@ from seq2seq.problems.pairs import Pairs
 from seq2seq.proving import listed, loop, proof
 from seq2seq.runtimes import onnx as onnx_runtime
 from training.__main__ import main
-from training.pairs import recipes
+from training.pairs import files, recipes
 
 pytestmark = pytest.mark.training
 
@@ -151,6 +151,22 @@ def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:
         alone = exact(problem.encode([text]), targets[row : row + 1])
         length = len(text) + 1
         assert np.abs(together[row, :length] - alone[0, :length]).max() < 1e-12
+
+
+def test_every_token_is_trained_on_often(proven: Bundle) -> None:
+    """Of 26 letters that stand alone, about half would be held out, and then nothing would show what they become."""
+    from training.pairs import fitting
+
+    texts = [(letter,) for letter in "defghijklmnopqrstuvwxyz"] + list(TARGETS)
+    table = files.Table("file", "chars", "chars", {text: [tuple(map(str.upper, text))] for text in texts})
+    parts = files.split(table, complete=True)
+    assert {token for source in parts["train"] for token in source} == set("abcdefghijklmnopqrstuvwxyz")
+    assert not parts["train"].keys() & (parts["test"].keys() | parts["validation"].keys())
+    assert len(parts["test"]) > 0
+
+    pairs = [(("a",), ("A",))] * 10_000 + [(("a", "b"), ("A",))] * 5
+    assert fitting._rare(pairs) == [(("a", "b"), ("A",))] * 50
+    assert fitting._rare(pairs[:10_000]) == []
 
 
 def test_the_recipe_is_that_of_the_numbers_and_dates_that_are_proven(proven: Bundle) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ CHUNK_BATCHES = 100
 """From so many batches' pairs, sorted by length, batches are cut: enough to pad little, few enough to stay random."""
 ROUND_STEPS = 200
 """A round, after which is validated, has this many steps at least, and whole epochs."""
+SEEN_AN_EPOCH = 50
+"""Each token of a whole domain is seen in so many pairs an epoch at least; one number of a million is called zero."""
 BETA_2 = 0.99
 CLIP_NORM = 1.0
 
@@ -118,6 +121,8 @@ class _Run:
         self.recipe = recipe
         problem = recipe.problem
         pairs = [(source, target) for source, targets in train.items() for target in targets]
+        if recipe.hold_out:
+            pairs += _rare(pairs)
         self.sources = Ragged([problem.source_ids(source) for source, _ in pairs])
         self.targets = Ragged([problem.target_ids(target) for _, target in pairs])
         self.checkpoint = checkpoint
@@ -236,6 +241,19 @@ def served(problem: Pairs, spec: NetworkSpec, layers: networks.Layers) -> onnx_r
     """The network as it will be served, with the weights that the layers have now."""
     content = graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
     return onnx_runtime.Varying.of(content)
+
+
+def _rare(pairs: list[tuple[Text, Text]]) -> list[tuple[Text, Text]]:
+    """Pairs with a token that hardly any other has, again and again, so that each is seen so often in an epoch."""
+    counts = Counter(each for pair in pairs for each in _tokens(pair))
+    scarce = {token: count for token, count in counts.items() if count < min(SEEN_AN_EPOCH, len(pairs) // 100)}
+    least = ((pair, min((scarce[each] for each in _tokens(pair) if each in scarce), default=0)) for pair in pairs)
+    return [pair for pair, count in least if count for _ in range(SEEN_AN_EPOCH // count)]
+
+
+def _tokens(pair: tuple[Text, Text]) -> set[tuple[int, str]]:
+    """The tokens of source and target, each with its side."""
+    return {(side, token) for side, text in enumerate(pair) for token in text}
 
 
 def _step(recipe: PairsRecipe, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Any:

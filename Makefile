@@ -45,7 +45,7 @@ format: $(DEV)  ## put the code in the house's style
 	@.venv-dev/bin/ruff check --fix .
 	@.venv-dev/bin/ruff format .
 
-verify: $(SERVING)  ## run every model over its whole domain; ARGS=--json for a line of JSON each
+verify: $(SERVING)  ## prove every model anew, but what only a file of pairs can show; ARGS=--json for a line of JSON each
 	@exec .venv/bin/python -m training verify models/*/* $(ARGS)
 
 train: FITTED = $(or $(RECIPE),addition reversal)

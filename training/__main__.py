@@ -1,48 +1,36 @@
 """The command line: `python -m training list | fit | fit-pairs | verify | renew | show | compare`.
 
-Only `fit`, `renew` and `verify --keras` load Keras; the others run with what serving needs.
+Only `fit`, `fit-pairs`, `renew` and `verify --keras` load Keras; the others run with what serving needs.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import math
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from seq2seq import bundle, staging
 from seq2seq.bundle import Bundle, BundleError, Manifest
-from seq2seq.evidence import Proof
+from seq2seq.problems.pairs import Pairs
 from seq2seq.proving.running import Mistake
-from training import command_line, environment, output, report, verifying
+from training import command_line, environment, output, report, stopping, verifying
 from training.command_line import CallError
 from training.environment import WrongEnvironment
 from training.pairs import command as pairs_command
 from training.pairs import report as pairs_report
 from training.pairs.files import PairsError
 from training.recipes import RECIPES, RecipeError
-
-STOPPED = 130
-"""The exit status after Ctrl-C, as shells have it."""
+from training.stopping import Diverged
+from training.verifying import Source
 
 NOT_READ = 141
 """The exit status where nobody reads what is printed, as shells have it."""
-
-
-class Diverged(Exception):
-    """A run that has learnt nothing. The message says so in one line."""
-
-
-STOPPED_MESSAGE = "\ntraining: stopped; nothing was written"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,28 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallError) else 1
     except KeyboardInterrupt:
-        print(STOPPED_MESSAGE, file=sys.stderr)
-        return STOPPED
-
-
-@contextmanager
-def _stopped_at_once() -> Iterator[None]:
-    """Have Ctrl-C end the process on the spot, for an exception that passes through TensorFlow can corrupt its memory.
-
-    Only while nothing is being written.
-    """
-
-    def stop(_: int, __: FrameType | None) -> None:
-        with contextlib.suppress(OSError):  # a pipe may be closed
-            sys.stdout.flush()
-            print(STOPPED_MESSAGE, file=sys.stderr, flush=True)
-        os._exit(STOPPED)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        print(stopping.nothing_written(), file=sys.stderr)
+        return stopping.STOPPED
 
 
 def list_recipes(_: argparse.Namespace) -> int:
@@ -116,10 +84,10 @@ def fit(options: argparse.Namespace) -> int:
     callbacks = [keras.callbacks.TerminateOnNaN()]
     if options.log_dir:
         callbacks.append(summaries.Scalars(options.log_dir))
-    with _stopped_at_once():
+    with stopping.stopped_at_once():
         fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2, callbacks=callbacks)
     if not math.isfinite(fitted.history["loss"][-1]):
-        raise Diverged("the loss is no number any more, so nothing was written; try a lower --learning-rate")
+        raise Diverged
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving", flush=True)
     runs = output.Destination(output.RUNS / recipe.name)
     with staging.workspace(runs.parent if options.out is None else wanted.parent) as workspace:
@@ -150,13 +118,18 @@ def fit(options: argparse.Namespace) -> int:
 
 
 def renew(options: argparse.Namespace) -> int:
-    """Write a bundle's graphs anew and prove them; its weights and training record stay.
+    """Write a bundle's graphs anew and prove or test them; its weights and training record stay.
 
-    Exit status 1, and the old bundle stays, if the new proof is worse.
+    Exit status 1, and the old bundle stays, if the new evidence is worse.
     """
     directory = Path(os.path.abspath(options.directory))  # noqa: PTH100  resolves `..`, follows no link
     loaded = bundle.read(directory)
     output.check_free(directory, replace=True)
+    source = _source(options)
+    if isinstance(loaded.manifest.problem, Pairs):
+        if source is None:
+            raise CallError(f"{directory} is tested with pairs; give the file that it was made from by --pairs")
+        return pairs_command.renew(directory, loaded, *verifying.read_pairs(loaded.manifest, source))
     environment.load_keras()
     from training import export
 
@@ -171,6 +144,12 @@ def renew(options: argparse.Namespace) -> int:
         output.check_free(directory, replace=True)  # something may have been put there meanwhile
         staging.put(workspace / "bundle", directory, replace=True)
     return _told(directory, manifest, mistakes)
+
+
+def _source(options: argparse.Namespace) -> Source | None:
+    if options.pairs is None and options.test is not None:
+        raise CallError("--test needs --pairs, the file that the bundle was made from")
+    return None if options.pairs is None else Source(options.pairs, options.test)
 
 
 def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
@@ -188,15 +167,22 @@ def _told(directory: Path, manifest: Manifest, mistakes: list[Mistake]) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Prove each bundle anew and report it; exit status 1 if any is not exact, or cannot be verified."""
+    """Prove or test each bundle anew and report it; exit status 1 if one is not what it says, or cannot be verified.
+
+    What only a file of pairs can show is reported as not verified without that file, and is no fault.
+    """
     status = 0
+    source = _source(options)
+    if source is not None and len(options.directories) > 1:
+        raise CallError("--pairs is for one bundle")
     if options.keras:
         environment.load_keras()
     for directory in options.directories:
         try:
-            verdict = verifying.verify(directory, keras=options.keras)
+            verdict = verifying.verify(directory, keras=options.keras, source=source)
         except Exception as error:  # whatever an odd graph makes of the libraries, the other bundles are verified
-            fault = str(error) if isinstance(error, BundleError) else f"{directory}: cannot be verified: {error!r:.300}"
+            known = isinstance(error, BundleError | PairsError)
+            fault = str(error) if known else f"{directory}: cannot be verified: {error!r:.300}"
             print(f"training: {fault}", file=sys.stderr)
             status = 1
             continue
@@ -208,7 +194,7 @@ def verify(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Print the model card, made from the manifest."""
     manifest = bundle.read_manifest(options.directory)
-    print((report if isinstance(manifest.evaluation, Proof) else pairs_report).card(manifest), end="")
+    print((pairs_report if isinstance(manifest.problem, Pairs) else report).card(manifest), end="")
     return 0
 
 

@@ -37,12 +37,12 @@ def units(text: str) -> tuple[int, ...]:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "seed": {"type": int, "help": "seeds weights and data"},
-    "samples": {"type": int, "help": "pairs to train on"},
+    "samples": {"type": int, "help": "examples to train on"},
     "hold_out": {"action": argparse.BooleanOptionalAction, "help": "never train on half of the distinct problems"},
     "encoder_units": {"type": units, "help": "units of each layer, such as 24 or 24,16"},
     "decoder_units": {"type": units, "help": "units of each layer"},
     "epochs": {"type": int, "help": "how often loss and accuracy are reported"},
-    "batch_size": {"type": int, "help": "pairs a step"},
+    "batch_size": {"type": int, "help": "examples a step"},
     "learning_rate": {"type": float, "help": "the rate at its peak"},
 }
 """The fields of a recipe that `fit` takes."""
@@ -59,7 +59,7 @@ def problem_fields() -> dict[str, list[str]]:
 
 
 def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
-    """The whole command line; `command` names what is asked for, and each of `more` declares another command."""
+    """The whole command line; `command` names what is asked for, each of `more` adds a command, or options."""
     whole = Parser(prog=PROGRAM, description="Fit, prove and show the models.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
@@ -78,10 +78,7 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
     for name, kinds in problem_fields().items():
         group.add_argument(_flag(name), dest=_place(name), metavar="VALUE", help=f"of {' and '.join(kinds)}")
 
-    for add_to in more:
-        add_to(commands)
-
-    command = commands.add_parser("verify", help="run saved bundles over their whole domain")
+    command = commands.add_parser("verify", help="prove or test saved bundles anew")
     command.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--json", action="store_true", help="one line of JSON a bundle")
     command.add_argument("--keras", action="store_true", help="compare with the Keras models anew (needs TensorFlow)")
@@ -94,6 +91,9 @@ def parser(*more: Callable[[Any], None]) -> argparse.ArgumentParser:
 
     command = commands.add_parser("compare", help="how two bundles differ")
     command.add_argument("directories", type=Path, nargs=2, metavar="DIR")
+
+    for add_to in more:
+        add_to(commands)
     return whole
 
 

@@ -20,7 +20,7 @@ from app.serving.runtime import Loader, Search
 from seq2seq import bundle as bundles
 from seq2seq.bundle import BundleError, Manifest
 from seq2seq.decoding import Decoded, Network
-from seq2seq.problem import Problem
+from seq2seq.problem import Oracle, Problem
 from seq2seq.vocabulary import FloatArray, IdArray, Symbols
 
 logger = logging.getLogger("app")
@@ -140,7 +140,7 @@ def _seconds(network: Network, ids: IdArray) -> float:
 def load_model(directory: Path, loader: Loader, *, batch_size: int, loop_s: float = inf, prove: bool = False) -> Model:
     """Read a bundle, check it in full, load its network and warm it up. It is large if a batch takes over `loop_s`.
 
-    `prove` has the whole proof made anew. Raises `BundleError`.
+    `prove` has the whole proof made anew, where the truth can be computed. Raises `BundleError`.
     """
     manifest = bundles.read_manifest(directory)
     bundles.check_identity(directory, manifest)
@@ -150,7 +150,7 @@ def load_model(directory: Path, loader: Loader, *, batch_size: int, loop_s: floa
         model = Model(bundle.manifest, loader(bundle))
         bundles.check_golden(bundle, model.network)
         bundles.check_answers(bundle, model.network)
-        if prove:
+        if prove and isinstance(manifest.problem, Oracle):
             _prove(bundle)
         model = replace(model, search=runtime.search(bundle, model.network)).warm_up(batch_size, loop_s)
     except BundleError:

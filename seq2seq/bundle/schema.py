@@ -42,6 +42,8 @@ Count = Annotated[int, Field(ge=0)]
 Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], AfterValidator(_filled)]
 Real = Annotated[float, BeforeValidator(_with_fraction)]
 Share = Annotated[Real, Field(ge=0, le=1)]
+NotNegative = Annotated[Real, Field(ge=0)]
+"""A share of symbols that are wrong may be above 1, for answers may be longer than what is right."""
 
 
 class _Part(BaseModel):
@@ -65,7 +67,7 @@ class Rates(_Part):
     symbols: Annotated[int, Field(gt=0)]
     symbol_errors: Count
     wrong_interval: tuple[Share, Share]
-    symbol_interval: tuple[Share, Share]
+    symbol_interval: tuple[NotNegative, NotNegative]
     temperature: Annotated[Real, Field(gt=0)]
     calibration_error: Share
     uncalibrated_error: Share

@@ -116,9 +116,9 @@ def _of_run(problem: Oracle, run: Run, graph: str, difference: float) -> Proof:
         wrong=run.wrong,
         held_out=run.held_out,
         held_out_wrong=run.held_out_wrong,
-        least_margin=_floor(run.margins[0]),
+        least_margin=floor(run.margins[0]),
         weakest=problem.requests(run.weakest[:1])[0],
-        weakest_margin=_floor(run.margins[0]),
+        weakest_margin=floor(run.margins[0]),
         largest_difference=float(f"{difference:.3g}"),
         batch_sizes=BATCH_SIZES,
         graph=graph,
@@ -126,7 +126,7 @@ def _of_run(problem: Oracle, run: Run, graph: str, difference: float) -> Proof:
     )
 
 
-def _floor(margin: float) -> float:
+def floor(margin: float) -> float:
     """A margin with six decimals, never more than it is."""
     return float(np.floor(float(margin) * 1e6) / 1e6)
 
@@ -151,7 +151,7 @@ class _Task:
         if not len(sources):
             return draft
         margins = _in_batches(self.margins, sources, BATCH)
-        least = _floor(margins.min())
+        least = floor(margins.min())
         if least >= draft.weakest_margin:
             return draft
         request = self.problem.requests(sources[margins.argmin()][None])[0]
@@ -175,7 +175,7 @@ class _Task:
             wrong=doubtful.wrong,
             held_out=int(held_out.sum()) * self.problem.tail_count,
             held_out_wrong=doubtful.held_out_wrong,
-            least_margin=min(_floor(bounded.margins.min()), draft.weakest_margin),
+            least_margin=min(floor(bounded.margins.min()), draft.weakest_margin),
         )
         return proof, doubtful.mistakes
 

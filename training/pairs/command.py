@@ -1,22 +1,29 @@
-"""The command `fit-pairs`: a file of pairs in, a bundle with honest error rates out."""
+"""The command `fit-pairs`: a file of pairs in, a bundle out, with a proof or with honest error rates."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from seq2seq import bundle, staging
-from seq2seq.bundle import PLAIN_NAME
+from seq2seq.bundle import PLAIN_NAME, Bundle, BundleError, Manifest
+from seq2seq.evidence import ErrorRates
 from seq2seq.problems.pairs import Normalization, Pairs, Tokens
-from training import command_line, environment, output
+from seq2seq.proving.running import Mistake
+from training import command_line, environment, output, stopping
 from training.command_line import CallError
 from training.pairs import files, recipes, report
 from training.pairs.files import Format, Parts, Reading, Split, Table
 from training.pairs.recipes import PairsRecipe
+from training.pairs.scoring import Score
+
+if TYPE_CHECKING:
+    from training.pairs.fitting import PairsFit
 
 CHECKPOINT = "checkpoint.npz"
 FEW_TESTED = 100
@@ -42,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def add_to(commands: Any) -> None:
-    """Declare the command and its options."""
+    """Declare the command and its options, and those of other commands where a file of pairs is the only truth."""
     command = commands.add_parser("fit-pairs", help="train on a file of pairs and save a bundle")
     command.add_argument("file", metavar="FILE", help="TSV, CSV, JSON Lines or a lexicon; - is standard input")
     command.add_argument("--name", required=True, help="the model's name, by which it is served")
@@ -51,6 +58,8 @@ def add_to(commands: Any) -> None:
     )
     command.add_argument("--replace", action="store_true", help="replace the bundle that --out names")
     command.add_argument("--resume", action="store_true", help="go on where a stopped run of the same name was")
+    command.add_argument("--complete", action="store_true", help="FILE is all there is: half is held out, and the "
+                         "answers to all of it are proven")  # fmt: skip
     group = command.add_argument_group("how the file is read")
     group.add_argument("--format", choices=get_args(Format), help="default: by the file's name, or its first line")
     group.add_argument("--columns", metavar="SOURCE,TARGET", help="by name or number (default: 1,2)")
@@ -65,34 +74,38 @@ def add_to(commands: Any) -> None:
     group = command.add_argument_group("network and training, unless the data decide")
     for name, settings in OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", **settings)
+    for name in ("verify", "renew"):
+        group = commands.choices[name].add_argument_group("where a file of pairs is the only truth")
+        group.add_argument("--pairs", metavar="FILE", help="the file that the bundle was made from")
+        group.add_argument("--test", metavar="FILE", help="the file that it was tested with, if that was another")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, train, calibrate, test and save. Raises `CallError` or `PairsError`."""
+    """Read, train, prove or test, and save. Raises `CallError`, `Diverged` or `PairsError`."""
     if not PLAIN_NAME.fullmatch(options.name):
         raise CallError(f"--name {options.name}: it may hold at most 100 letters, digits, '-', '_' and '.'")
-    problem, parts, table = _read(options)
+    if options.complete and (options.validation or options.test):
+        raise CallError("--complete says that FILE is all there is, so --validation and --test have no place")
+    problem, reading, parts, table = _read(options)
     recipe = _recipe(options, problem, parts, table)
     wanted = output.destination(options.out, recipe, replace=options.replace)
     print(json.dumps({key: value for key, value in recipe.as_data().items() if key != "problem"}), flush=True)
 
     environment.load_keras()
-    from training.pairs import export, fitting
+    from training.pairs import fitting
 
     checkpoint = output.RUNS / options.name / CHECKPOINT
     if not options.resume:
         checkpoint.unlink(missing_ok=True)
     try:
-        fit = fitting.fit(recipe, parts["train"], parts["validation"], checkpoint=checkpoint)
+        with stopping.stopped_at_once(lambda: _stopped(checkpoint)):
+            fit = fitting.fit(recipe, parts["train"], parts["validation"], checkpoint=checkpoint)
     except fitting.WrongCheckpoint as error:
         raise CallError(str(error)) from error
-    before = fitting.score(fit, recipe, parts["test"]).calibration_error
-    temperature = export.calibrate(problem, fit, parts["validation"])
     with staging.workspace(wanted.parent) as workspace:
         filled = workspace / "bundle"
-        draft = export.draft(recipe, fit, version=wanted.version)
-        export.write(draft, fit.layers, filled)
-        manifest, score = export.evaluate(draft, filled, parts["test"], temperature=temperature, uncalibrated=before)
+        proven = _proven(recipe, reading, fit, table, parts, wanted.version, filled) if options.complete else None
+        manifest, score = proven or _tested(recipe, reading, fit, parts, wanted.version, filled)
 
         def seal(directory: Path, version: str) -> None:
             sealed = replace(manifest, version=version)
@@ -102,14 +115,93 @@ def run(options: argparse.Namespace) -> int:
 
         directory = output.put(filled, wanted, seal)
     checkpoint.unlink(missing_ok=True)
-    print(f"{directory}: {manifest.evaluation.sentence}\n{report.mistakes(score)}")
-    if len(score.sources) < FEW_TESTED:
-        print(f"{len(score.sources)} tested sources say little; the interval above is that wide")
+    print(f"{directory}: {manifest.evaluation.sentence}")
+    if score is None:
+        print(f"held out of training: {manifest.proof.held_out:,}, of them wrong: {manifest.proof.held_out_wrong:,}")
+    else:
+        print(report.mistakes(score))
+        if len(score.sources) < FEW_TESTED:
+            print(f"{len(score.sources)} tested sources say little; the interval above is that wide")
     print(_asking(options.name, manifest.golden[0].request))
     return 0
 
 
-def _read(options: argparse.Namespace) -> tuple[Pairs, Parts, Table]:
+def _proven(
+    recipe: PairsRecipe, reading: Reading, fit: PairsFit, table: Table, parts: Parts, version: str, filled: Path
+) -> tuple[Manifest, None] | None:
+    """Write the bundle's graphs and prove them; None, and nothing stays, where they are not exact."""
+    from training.pairs import export
+
+    draft = export.draft(recipe, fit, reading, version=version)
+    export.write(draft, fit.layers, filled)
+    mistakes: list[Mistake] = []
+    try:
+        manifest, mistakes = export.prove(draft, filled, table.targets, parts["train"])
+        bundle.check_evidence(Bundle(filled, manifest))
+    except BundleError as error:
+        print(f"no proof, so it gets error rates: {error.fault}", *mistakes, sep="\n  ")
+        shutil.rmtree(filled)
+        return None
+    return manifest, None
+
+
+def _tested(
+    recipe: PairsRecipe, reading: Reading, fit: PairsFit, parts: Parts, version: str, filled: Path
+) -> tuple[Manifest, Score]:
+    """Calibrate the network, write the bundle's graphs, and measure how often they err."""
+    from training.pairs import export, fitting
+
+    before = fitting.score(fit, recipe, parts["test"]).calibration_error
+    temperature = export.calibrate(recipe.problem, fit, parts["validation"])
+    draft = export.draft(recipe, fit, reading, version=version)
+    export.write(draft, fit.layers, filled)
+    return export.evaluate(draft, filled, parts["test"], temperature=temperature, uncalibrated=before)
+
+
+def renew(directory: Path, loaded: Bundle, table: Table, parts: Parts) -> int:
+    """Write a bundle's graphs anew from its weights, and prove or test them.
+
+    Exit status 1, and the old bundle stays, if they would be worse.
+    """
+    environment.load_keras()
+    from training.pairs import export
+
+    old = replace(loaded.manifest, files={})
+    score = None
+    with staging.workspace(directory.parent) as workspace:
+        filled = workspace / "bundle"
+        export.write(old, export.load_layers(loaded), filled)
+        if isinstance(old.evaluation, ErrorRates):
+            manifest, score = export.evaluate(
+                old,
+                filled,
+                parts["test"],
+                temperature=old.evaluation.temperature,
+                uncalibrated=old.evaluation.uncalibrated_error,
+            )
+            is_worse = score.wrong.sum() > old.evaluation.wrong
+        else:
+            manifest, _ = export.prove(old, filled, table.targets, parts["train"])
+            is_worse = not output.is_exact(manifest)
+        if is_worse:
+            print(f"{directory} stays as it is; its new graphs would be worse: {manifest.evaluation.sentence}")
+            return 1
+        report.write(manifest, score, filled / "report")
+        bundle.seal(filled, manifest)
+        bundle.read(filled)
+        output.check_free(directory, replace=True)  # something may have been put there meanwhile
+        staging.put(filled, directory, replace=True)
+    print(f"{directory}: {manifest.evaluation.sentence}")
+    return 0
+
+
+def _stopped(checkpoint: Path) -> str:
+    if checkpoint.exists():
+        return "\ntraining: stopped; the same command with --resume goes on from the last round that was validated"
+    return stopping.nothing_written()
+
+
+def _read(options: argparse.Namespace) -> tuple[Pairs, Reading, Parts, Table]:
     reading = Reading(
         options.format,
         None if options.columns is None else _columns(options.columns),
@@ -126,9 +218,10 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Parts, Table]:
     for name in ("validation", "test"):
         if (path := getattr(options, name)) is not None:
             others[name] = files.read(path, alike)
-    parts = files.split(table, others)
+    parts = files.split(table, others, complete=options.complete)
     print(files.described(table, parts), flush=True)
-    return files.problem_of([table, *others.values()], reading, complete=False), parts, table
+    problem = files.problem_of([table, *others.values()], reading, complete=options.complete)
+    return problem, alike, parts, table
 
 
 def _columns(text: str) -> tuple[str, str]:
@@ -140,7 +233,7 @@ def _columns(text: str) -> tuple[str, str]:
 
 def _recipe(options: argparse.Namespace, problem: Pairs, parts: Parts, table: Table) -> PairsRecipe:
     pairs = sum(map(len, parts["train"].values()))
-    recipe = recipes.sized(options.name, problem, pairs, complete=False, sha256=table.sha256)
+    recipe = recipes.sized(options.name, problem, pairs, complete=options.complete, sha256=table.sha256)
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
     try:
         return replace(recipe, **given)

@@ -1,4 +1,4 @@
-"""Export of networks for pairs: calibrated, in half precision, and with error rates on sources never trained on.
+"""Export of networks for pairs, in half precision: proven over a whole domain, or calibrated and with error rates.
 
 Every graph is read back from its file before it is judged.
 """
@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import platform
 import zipfile
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,20 @@ import onnx
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, Golden, Manifest
-from seq2seq.decoding import Network
 from seq2seq.evidence import UNKNOWN, ErrorRates
 from seq2seq.problems.pairs import Pairs
-from seq2seq.proving.running import Agreement
+from seq2seq.proving import listed
+from seq2seq.proving.running import Logits, Mistake
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
+from seq2seq.vocabulary import FloatArray, IdArray
 from training.environment import PACKAGES
 from training.pairs import graphs, networks, scoring
+from training.pairs.files import Reading, Text
 from training.pairs.fitting import PairsFit, Ragged, Targets, served
 from training.pairs.recipes import PairsRecipe
 from training.pairs.scoring import Score
+from training.progress import Progress
 
 GOLDEN_EXAMPLES = 64
 BATCH_SIZES = (1, 7, 64)
@@ -44,10 +48,11 @@ class BatchesDiffer(Exception):
     """An answer depends on what else is in its batch. The message names the source."""
 
 
-def draft(recipe: PairsRecipe, fit: PairsFit, *, version: str) -> Manifest:
+def draft(recipe: PairsRecipe, fit: PairsFit, reading: Reading, *, version: str) -> Manifest:
     """The manifest of a finished run, without evidence."""
     training = {
         "recipe": recipe.as_data(),
+        "reading": reading.as_data(),
         "samples": fit.samples,
         "seconds": round(fit.seconds, 1),
         "best_round": fit.best_round,
@@ -87,6 +92,40 @@ def write(draft: Manifest, layers: networks.Layers, directory: Path) -> None:
         onnx.save(graph, directory / name)
 
 
+def prove(
+    draft: Manifest, directory: Path, targets: Targets, trained_on: Container[Text]
+) -> tuple[Manifest, list[Mistake]]:
+    """The manifest with what is known of a whole domain, and the agreement of all networks. Raises `BundleError`."""
+    files, problem = Bundle(directory, draft), draft.problem
+    assert isinstance(problem, Pairs)  # noqa: S101
+    progress = Progress(f"proving {draft.name} {draft.version}")
+    outcome = listed.prove(
+        files,
+        {source: target for source, (target,) in targets.items()},
+        trained_on,
+        networks={"keras": keras_runtime.load(files), "separate_graphs": onnx_runtime.load_parts(files)},
+        logits={"the training model": training_logits(load_layers(files))},
+        progress=progress,
+    )
+    progress.close()
+    spread = list(targets)[:: -(-len(targets) // GOLDEN_EXAMPLES)]
+    score = scoring.score(problem, onnx_runtime.load(files), {source: targets[source] for source in spread})
+    agreement = {name: vars(each) for name, each in outcome.agreements.items()}
+    proven = replace(draft, evaluation=outcome.proof, agreement=agreement, golden=_golden(problem, score))
+    return proven, outcome.mistakes
+
+
+def training_logits(layers: networks.Layers) -> Logits:
+    """The logits of the training model, which is told the true symbols before each place."""
+
+    def logits(sources: IdArray, targets: IdArray) -> FloatArray:
+        shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+        found: FloatArray = layers.training.predict([sources, shifted], batch_size=1_024, verbose=0)
+        return found
+
+    return logits
+
+
 def evaluate(
     draft: Manifest, directory: Path, test: Targets, *, temperature: float, uncalibrated: float
 ) -> tuple[Manifest, Score]:
@@ -103,21 +142,13 @@ def evaluate(
                     f"{source} is answered with {one} in batches of 64, and with {two} in those of {size}"
                 )
     agreement = {
-        "keras": vars(_agreement(problem, network, keras_runtime.load(files), test)),
-        "separate_graphs": vars(_agreement(problem, network, onnx_runtime.load_parts(files), test)),
+        "keras": vars(scoring.agreement(problem, network, keras_runtime.load(files), test)),
+        "separate_graphs": vars(scoring.agreement(problem, network, onnx_runtime.load_parts(files), test)),
     }
-    wrong_interval, symbol_interval = score.intervals()
     rates = ErrorRates(
-        tested=len(score.sources),
-        wrong=int(score.wrong.sum()),
-        symbols=int(score.symbols.sum()),
-        symbol_errors=int(score.errors.sum()),
-        wrong_interval=_rounded(wrong_interval),
-        symbol_interval=_rounded(symbol_interval),
+        **score.rates(),
         temperature=float(temperature),
-        calibration_error=round(score.calibration_error, 6),
         uncalibrated_error=round(uncalibrated, 6),
-        reliability=tuple((count, round(mean, 6), round(right, 6)) for count, mean, right in score.reliability()),
         batch_sizes=BATCH_SIZES,
         pairs=draft.training["recipe"]["pairs_sha256"],
         graph=hashlib.sha256((directory / "greedy.onnx").read_bytes()).hexdigest(),
@@ -137,26 +168,6 @@ def _golden(problem: Pairs, score: Score) -> tuple[Golden, ...]:
         )
         for place in places
     )
-
-
-def _agreement(problem: Pairs, one: Network, other: Network, test: Targets) -> Agreement:
-    """How two networks of the same weights agree over the test split."""
-    found = Agreement()
-    sources = sorted(test, key=len)
-    for start in range(0, len(sources), scoring.BATCH):
-        ids = problem.encode(sources[start : start + scoring.BATCH])
-        first, second = one.greedy(ids), other.greedy(ids)
-        found.compared += len(ids)
-        same = [a == b for a, b in zip(problem.decode(first.ids), problem.decode(second.ids), strict=True)]
-        found.agreed += sum(same)
-        if first.ids.shape == second.ids.shape:
-            difference = np.abs(first.probabilities - second.probabilities)[same].max(initial=0.0)
-            found.largest_difference = max(found.largest_difference, float(difference))
-    return found
-
-
-def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
-    return round(interval[0], 6), round(interval[1], 6)
 
 
 def _halve(path: Path) -> None:

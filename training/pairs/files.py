@@ -74,6 +74,17 @@ class Reading:
     longest: int = 100
     swap: bool = False
 
+    def as_data(self) -> dict[str, Any]:
+        """The reading as plain data, less the format, which is another in another file of the same pairs."""
+        fields = {key: value for key, value in vars(self).items() if key != "format"}
+        return {**fields, "columns": self.columns and list(self.columns)}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Reading:
+        """The reading that `as_data` gave. Raises `TypeError`."""
+        columns = data.get("columns")
+        return cls(**{**data, "columns": columns and tuple(columns)})
+
 
 @dataclass
 class Table:
@@ -207,6 +218,8 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
     for source, targets in table.targets.items():
         part = part_of(source, table.source_tokens, complete=complete)
         parts["train" if part in others else part][source] = targets
+    if complete:
+        _show_every_token(parts)
     for given, other in others.items():
         if twice := next((source for source in other.targets if source in table.targets), None):
             raise PairsError(
@@ -228,6 +241,20 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
                 + ("" if part_name == "train" else f", or a file for it by --{part_name}")
             )
     return parts
+
+
+def _show_every_token(parts: Parts) -> None:
+    """Train on a held-out source after all if it has a token that no other has: `zero`, say, names one number only."""
+    known: set[tuple[str, str]] = set()
+    for part in (parts["train"], parts["validation"], parts["test"]):
+        for source in sorted(part):
+            shown = {("source", token) for token in source}
+            shown |= {("target", token) for target in part[source] for token in target}
+            if part is parts["train"]:
+                known |= shown
+            elif not shown <= known:
+                known |= shown
+                parts["train"][source] = part.pop(source)
 
 
 def part_of(source: Text, unit: Tokens, *, complete: bool) -> Split:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,11 +29,14 @@ from training.pairs import graphs, networks, scoring
 from training.pairs.files import Text
 from training.pairs.recipes import PairsRecipe
 from training.progress import Progress
+from training.stopping import Diverged
 
 CHUNK_BATCHES = 100
 """From so many batches' pairs, sorted by length, batches are cut: enough to pad little, few enough to stay random."""
 ROUND_STEPS = 200
 """A round, after which is validated, has this many steps at least, and whole epochs."""
+SEEN_AN_EPOCH = 50
+"""Each token of a whole domain is seen in so many pairs an epoch at least; one number of a million is called zero."""
 BETA_2 = 0.99
 CLIP_NORM = 1.0
 
@@ -88,7 +92,7 @@ def fit(
 
     checkpoint  a file to go on from if it is there, and to leave after each round
 
-    Raises `WrongCheckpoint`.
+    Raises `WrongCheckpoint`, or `Diverged` where the loss is no number any more.
     """
     keras.utils.set_random_seed(recipe.seed)
     run = _Run(recipe, train, checkpoint)
@@ -117,6 +121,8 @@ class _Run:
         self.recipe = recipe
         problem = recipe.problem
         pairs = [(source, target) for source, targets in train.items() for target in targets]
+        if recipe.hold_out:
+            pairs += _rare(pairs)
         self.sources = Ragged([problem.source_ids(source) for source, _ in pairs])
         self.targets = Ragged([problem.target_ids(target) for _, target in pairs])
         self.checkpoint = checkpoint
@@ -151,6 +157,8 @@ class _Run:
             if self.recipe.noise:
                 shifted = _with_noise(shifted, self.recipe, self.rng)
             losses += self.step(self.sources.padded(rows), shifted, targets).numpy()
+            if not np.isfinite(losses[0]):
+                raise Diverged
             progress("steps", epoch * self.steps_an_epoch + place + 1, total)
         self.epochs_done = epoch + 1
         self.seconds += time.perf_counter() - started
@@ -167,7 +175,7 @@ class _Run:
         self.model.set_weights(last)
         for name, figure in (("loss", self._loss), ("wrong", score.wrong_rate), ("symbols_wrong", score.symbol_rate)):
             self.history[name].append(float(figure))
-        known = list(zip(self.history["wrong"], self.history["symbols_wrong"], strict=True))
+        known = list(zip(*(self.history[name] for name in ("wrong", "symbols_wrong", "loss")), strict=True))
         if known.index(min(known)) == len(known) - 1:
             self.best, self.best_round = averaged, len(known)
         self._save()
@@ -233,6 +241,19 @@ def served(problem: Pairs, spec: NetworkSpec, layers: networks.Layers) -> onnx_r
     """The network as it will be served, with the weights that the layers have now."""
     content = graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
     return onnx_runtime.Varying.of(content)
+
+
+def _rare(pairs: list[tuple[Text, Text]]) -> list[tuple[Text, Text]]:
+    """Pairs with a token that hardly any other has, again and again, so that each is seen so often in an epoch."""
+    counts = Counter(each for pair in pairs for each in _tokens(pair))
+    scarce = {token: count for token, count in counts.items() if count < min(SEEN_AN_EPOCH, len(pairs) // 100)}
+    least = ((pair, min((scarce[each] for each in _tokens(pair) if each in scarce), default=0)) for pair in pairs)
+    return [pair for pair, count in least if count for _ in range(SEEN_AN_EPOCH // count)]
+
+
+def _tokens(pair: tuple[Text, Text]) -> set[tuple[int, str]]:
+    """The tokens of source and target, each with its side."""
+    return {(side, token) for side, text in enumerate(pair) for token in text}
 
 
 def _step(recipe: PairsRecipe, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Any:

@@ -1,4 +1,4 @@
-"""What a person reads of a network for pairs: the model card, the learning curve, and how far to trust confidence.
+"""What a person reads of a network for pairs: the model card, the learning curve, and what is known of its answers.
 
 Knows nothing of Keras; a card is made from a manifest alone. Plotting loads Matplotlib only when asked to.
 """
@@ -10,34 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.bundle import Manifest
-from seq2seq.evidence import ErrorRates
+from seq2seq.evidence import ErrorRates, Proof
 from training.pairs.scoring import Score
 
 MISTAKES = 12
 
 
-def write(manifest: Manifest, score: Score, directory: Path) -> None:
-    """Write card.md, learning.png and reliability.png."""
+def write(manifest: Manifest, score: Score | None, directory: Path) -> None:
+    """Write card.md and learning.png; with error rates also reliability.png, and the mistakes."""
     directory.mkdir(exist_ok=True)
-    (directory / "card.md").write_text(f"{card(manifest)}\n## Mistakes\n\n{mistakes(score)}\n", encoding="utf-8")
+    found = "" if score is None else f"\n## Mistakes\n\n{mistakes(score)}\n"
+    (directory / "card.md").write_text(card(manifest) + found, encoding="utf-8")
     _plot_learning(directory / "learning.png", manifest.training["history"])
-    assert isinstance(manifest.evaluation, ErrorRates)  # noqa: S101
-    _plot_reliability(directory / "reliability.png", manifest.evaluation)
+    if isinstance(manifest.evaluation, ErrorRates):
+        _plot_reliability(directory / "reliability.png", manifest.evaluation)
 
 
 def card(manifest: Manifest) -> str:
-    """A readable card: what the model does, how it was trained, and how often it errs."""
-    rates, network, problem = manifest.evaluation, manifest.network, manifest.problem
-    assert isinstance(rates, ErrorRates)  # noqa: S101
+    """A readable card: what the model does, how it was trained, and what is known of its answers."""
+    network, problem, evidence = manifest.network, manifest.problem, manifest.evaluation
     recipe = {key: value for key, value in manifest.training["recipe"].items() if key not in ("name", "problem")}
-    low, high = rates.wrong_interval
-    symbol_low, symbol_high = rates.symbol_interval
-    width = 1 / len(rates.reliability)
-    bins = "\n".join(
-        f"| {place * width:.2f} to {(place + 1) * width:.2f} | {count:,} | {mean:.1%} | {right:.1%} |"
-        for place, (count, mean, right) in enumerate(rates.reliability)
-        if count
-    )
     golden = "\n".join(
         f"- `{each.request}` → `{problem.render(each.decoded)}` ({each.confidence:.4f})" for each in manifest.golden[:8]
     )
@@ -55,8 +47,43 @@ a decoder of {_units(network.decoder_units)}, embeddings of {network.embedding_u
 
 ## Quality
 
-The test split was never trained on, and no choice was made by it. An answer is right if it equals one of its source's
-targets.
+{_rates(evidence) if isinstance(evidence, ErrorRates) else _proof(evidence)}
+## Examples
+
+{golden}
+
+## Recipe
+
+`{_inline(recipe)}`
+"""
+
+
+def _proof(proof: Proof) -> str:
+    return f"""{proof.sentence}
+
+| | sources | wrong |
+|---|---:|---:|
+| all | {proof.domain:,} | {proof.wrong:,} |
+| held out, never trained on | {proof.held_out:,} | {proof.held_out_wrong:,} |
+
+The weakest source is `{proof.weakest}`, with a margin of {proof.weakest_margin:.2f} logits. \
+Every other text is refused.
+
+![learning](learning.png)
+"""
+
+
+def _rates(rates: ErrorRates) -> str:
+    low, high = rates.wrong_interval
+    symbol_low, symbol_high = rates.symbol_interval
+    width = 1 / len(rates.reliability)
+    bins = "\n".join(
+        f"| {place * width:.2f} to {(place + 1) * width:.2f} | {count:,} | {mean:.1%} | {right:.1%} |"
+        for place, (count, mean, right) in enumerate(rates.reliability)
+        if count
+    )
+    return f"""The test split was never trained on, and no choice was made by it. An answer is right if it equals one \
+of its source's targets.
 
 | | wrong | 95% interval |
 |---|---:|---:|
@@ -75,14 +102,6 @@ is {rates.calibration_error:.1%}; it was {rates.uncalibrated_error:.1%} before.
 {bins}
 
 ![reliability](reliability.png)
-
-## Examples
-
-{golden}
-
-## Recipe
-
-`{_inline(recipe)}`
 """
 
 

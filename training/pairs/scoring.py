@@ -5,14 +5,17 @@ Knows nothing of Keras. An answer is right if it equals one of its source's targ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seq2seq.decoding import Network
 from seq2seq.problems.pairs import Pairs
+from seq2seq.proving import listed
+from seq2seq.proving.running import Agreement
 from training.pairs.files import Text
 
 BATCH = 256
@@ -89,6 +92,20 @@ class Score:
             found.append((count, mean, float(1 - self.wrong[inside].mean()) if count else 0.0))
         return found
 
+    def rates(self) -> dict[str, Any]:
+        """The fields of `ErrorRates` that tell of these answers."""
+        wrong_interval, symbol_interval = self.intervals()
+        return {
+            "tested": len(self.sources),
+            "wrong": int(self.wrong.sum()),
+            "symbols": int(self.symbols.sum()),
+            "symbol_errors": int(self.errors.sum()),
+            "wrong_interval": _rounded(wrong_interval),
+            "symbol_interval": _rounded(symbol_interval),
+            "calibration_error": round(self.calibration_error, 6),
+            "reliability": tuple((count, round(mean, 6), round(right, 6)) for count, mean, right in self.reliability()),
+        }
+
     @property
     def calibration_error(self) -> float:
         """The expected calibration error: how far confidence and accuracy are apart, in the mean over the answers."""
@@ -121,6 +138,20 @@ def score(problem: Pairs, network: Network, targets: Mapping[Text, Sequence[Text
         np.array([-length for _, length in nearest], dtype=np.float64),
         confidence,
     )
+
+
+def agreement(problem: Pairs, one: Network, other: Network, sources: Iterable[Text]) -> Agreement:
+    """How two networks of the same weights agree over these sources."""
+    found = Agreement()
+    ordered = sorted(sources, key=len)
+    for start in range(0, len(ordered), BATCH):
+        ids = problem.encode(ordered[start : start + BATCH])
+        listed.compare(found, one.greedy(ids), other.greedy(ids))
+    return found
+
+
+def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
+    return round(interval[0], 6), round(interval[1], 6)
 
 
 def distance(one: Sequence[str], other: Sequence[str]) -> int:

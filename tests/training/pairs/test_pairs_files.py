@@ -208,7 +208,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, fault: str) -> None
 
 
 def test_more_than_can_be_is_not_advised(tmp_path: Path) -> None:
-    with pytest.raises(PairsError, match="drop the line, or allow more by --longest 101$"):
+    with pytest.raises(PairsError, match=r"drop the line, or allow more by --longest 101$"):
         read(tmp_path, "a" * 101 + "\tb\n")
     with pytest.raises(PairsError, match=r"has 1,001 characters, and 100 are allowed; drop the line$"):
         read(tmp_path, "a" * 1_001 + "\tb\n")

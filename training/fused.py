@@ -22,7 +22,7 @@ def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProt
     """source (S, batch) int32 → ids (T, batch) int64, probabilities (T, batch) float32."""
     writer = _Greedy("greedy")
     writer.inputs.append(value("source", TensorProto.INT32, [problem.source_length, "batch"]))
-    shape = [problem.target_length, "batch"]
+    shape: list[int | str] = [problem.target_length, "batch"]
     writer.outputs += [value("ids", TensorProto.INT64, shape), value("probabilities", TensorProto.FLOAT, shape)]
     eye = np.eye(len(problem.source_vocabulary), dtype=np.float32)
     x = writer.add("Gather", [writer.constant(eye), "source"])  # (S, B, V)

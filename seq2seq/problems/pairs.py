@@ -215,11 +215,11 @@ class Pairs(Problem):
         return {symbol: place for place, symbol in enumerate(self.target_symbols, END_ID + 1)}
 
     def _cut(self, ids: IdArray, vocabulary: Vocabulary) -> list[Symbols]:
-        """ids (n, T) → the tokens before the end of each."""
+        """ids (n, T) → the tokens before the end of each; padding is none, wherever a network writes it."""
         found: list[Symbols] = []
         for row in ids.tolist():
             end = row.index(END_ID) if END_ID in row else len(row)
-            found.append([str(vocabulary.symbols[place]) for place in row[:end]])
+            found.append([str(vocabulary.symbols[place]) for place in row[:end] if place != PADDING_ID])
         return found
 
     @staticmethod

@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import replace
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -37,6 +38,10 @@ def test_a_text_becomes_ids_and_ids_a_text() -> None:
     ids = padded([[3, 2, 4, 1], [2, 1], [2, 3, 4, 2]])
     assert [SPELLING.outputs[0].value(written) for written in SPELLING.decode(ids)] == ["K AE T", "AE", "AE K T AE"]
     assert SPELLING.requests(SPELLING.encode([("c", "a", "t")])) == ["cat"]
+
+
+def test_padding_is_no_token_even_before_the_end() -> None:
+    assert SPELLING.decode(np.array([[0, 3, 0, 2, 1, 0]], dtype=np.int32)) == [["K", "AE"]]
 
 
 def test_no_sources_are_no_rows() -> None:

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         checkpoint.unlink(missing_ok=True)
     try:
         fit = fitting.fit(recipe, parts["train"], parts["validation"], checkpoint=checkpoint)
-    except fitting.WrongCheckpoint as error:
+    except (fitting.Diverged, fitting.WrongCheckpoint) as error:
         raise CallError(str(error)) from error
     before = fitting.score(fit, recipe, parts["test"]).calibration_error
     temperature = export.calibrate(problem, fit, parts["validation"])

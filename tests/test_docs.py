@@ -174,7 +174,7 @@ def test_what_the_guide_says_is_printed_is_so(tmp_path: Path) -> None:
     path.write_text(subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=60).stdout)
     table = files.read(str(path), Reading())
     printed = files.described(table, files.split(table))
-    for words in re.findall(r"^\| `([^`]+)` \|", text.partition("`loss`")[0], re.MULTILINE):
+    for words in re.findall(r"^\| `([^`]+)` \|", text.partition("| `to validate")[0], re.MULTILINE):
         for part in words.split(", to "):
             assert part in printed, part
 

@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
     """Read, train, calibrate, test and save. Raises `CallError` or `PairsError`."""
     if not PLAIN_NAME.fullmatch(options.name):
         raise CallError(f"--name {options.name}: it may hold at most 100 letters, digits, '-', '_' and '.'")
-    problem, parts, table = _read(options)
-    recipe = _recipe(options, problem, parts, table)
+    problem, parts, sha256 = _read(options)
+    recipe = _recipe(options, problem, parts, sha256)
     wanted = output.destination(options.out, recipe, replace=options.replace)
     print(json.dumps({key: value for key, value in recipe.as_data().items() if key != "problem"}), flush=True)
 
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read(options: argparse.Namespace) -> tuple[Pairs, Parts, Table]:
+def _read(options: argparse.Namespace) -> tuple[Pairs, Parts, str]:
     reading = Reading(
         options.format,
         None if options.columns is None else _columns(options.columns),
@@ -128,7 +128,7 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Parts, Table]:
             others[name] = files.read(path, alike)
     parts = files.split(table, others)
     print(files.described(table, parts), flush=True)
-    return files.problem_of([table, *others.values()], reading, complete=False), parts, table
+    return files.problem_of([table, *others.values()], reading, complete=False), parts, table.sha256
 
 
 def _columns(text: str) -> tuple[str, str]:
@@ -138,9 +138,9 @@ def _columns(text: str) -> tuple[str, str]:
     return columns[0], columns[1]
 
 
-def _recipe(options: argparse.Namespace, problem: Pairs, parts: Parts, table: Table) -> PairsRecipe:
+def _recipe(options: argparse.Namespace, problem: Pairs, parts: Parts, sha256: str) -> PairsRecipe:
     pairs = sum(map(len, parts["train"].values()))
-    recipe = recipes.sized(options.name, problem, pairs, complete=False, sha256=table.sha256)
+    recipe = recipes.sized(options.name, problem, pairs, complete=False, sha256=sha256)
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
     try:
         return replace(recipe, **given)

@@ -139,8 +139,8 @@ def read(path: str, reading: Reading) -> Table:
             _add(table, reading, line, source, target)
     if not table.targets:
         raise PairsError(f"{name} holds no pair; a line holds a source and a target")
-    for found in table.targets.values():
-        found[:] = dict.fromkeys(found)
+    for known, found in table.targets.items():
+        table.targets[known] = list(dict.fromkeys(found))
     return table
 
 

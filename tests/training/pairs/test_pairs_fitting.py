@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from seq2seq.problems.pairs import Pairs
-from training.pairs import export, fitting, networks, scoring
+from training.pairs import export, fitting, graphs, scoring
 from training.pairs.files import Text
 from training.pairs.fitting import Diverged, PairsFit, Ragged, WrongCheckpoint
 from training.pairs.recipes import PairsRecipe
@@ -34,7 +36,7 @@ RECIPE = PairsRecipe(
 
 
 def pairs(*lengths: int) -> dict[Text, list[Text]]:
-    """Every text of some lengths over two letters and two more; its target is the same in capitals."""
+    """Every text of some lengths; its target is the same in capitals."""
     found: dict[Text, list[Text]] = {}
     for length in lengths:
         for number in range(4**length):
@@ -51,12 +53,22 @@ def rounds_of_two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "ROUND_STEPS", 10)
 
 
-def quiet(_: str) -> None:
-    pass
+def run(recipe: PairsRecipe = RECIPE, checkpoint: Path | None = None) -> Any:
+    """A run that has not begun."""
+    return fitting._Run(recipe, TRAIN, checkpoint)
 
 
-def fit(recipe: PairsRecipe = RECIPE, checkpoint: Path | None = None, say: Callable[[str], None] = quiet) -> PairsFit:
-    return fitting.fit(recipe, TRAIN, VALIDATION, checkpoint=checkpoint, say=say)
+def fit(checkpoint: Path | None = None, say: Callable[[str], None] = lambda _: None) -> PairsFit:
+    return fitting.fit(RECIPE, TRAIN, VALIDATION, checkpoint=checkpoint, say=say)
+
+
+SAID: list[str] = []
+
+
+@cache
+def whole() -> PairsFit:
+    """A run that nobody stopped."""
+    return fit(say=SAID.append)
 
 
 def weights(found: PairsFit) -> list[Any]:
@@ -67,93 +79,85 @@ class Stopped(Exception):
     pass
 
 
-def stopping_after(rounds: int) -> Callable[[str], None]:
-    left = [rounds]
-
-    def say(_: str) -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise Stopped
-
-    return say
+def stop(_: str) -> None:
+    raise Stopped
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 3])
-def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, rounds: int) -> None:
-    whole = fit()
+def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        fit(checkpoint=tmp_path / "checkpoint.npz", say=stopping_after(rounds))
-    resumed = fit(checkpoint=tmp_path / "checkpoint.npz")
-    assert weights(resumed) == weights(whole)
-    assert resumed.history == whole.history
-    assert (resumed.samples, resumed.best_round) == (whole.samples, whole.best_round)
+        fit(tmp_path / "checkpoint.npz", stop)
+    said: list[str] = []
+    resumed = fit(tmp_path / "checkpoint.npz", said.append)
+    assert [line.partition(":")[0] for line in said] == ["epoch 4 of 6", "epoch 6 of 6"]
+    assert weights(resumed) == weights(whole())
+    assert resumed.history == whole().history
+    assert (resumed.samples, resumed.best_round) == (whole().samples, whole().best_round)
 
 
-def test_another_seed_gives_other_weights() -> None:
-    assert weights(fit(replace(RECIPE, epochs=2))) != weights(fit(replace(RECIPE, epochs=2, seed=2)))
+def test_progress_errors_and_the_best_round_are_kept() -> None:
+    found = whole()
+    history = found.history
+    rounds = list(zip(history["wrong"], history["symbols_wrong"], history["confidence"], strict=True))
+    assert len(rounds) == len(SAID) == 3
+    keys = [(wrong, symbols, -sure) for wrong, symbols, sure in rounds]
+    assert found.best_round == keys.index(min(keys)) + 1
+    (wrong, symbols, _), loss = rounds[0], history["loss"][0]
+    assert SAID[0] == f"epoch 2 of 6: loss {loss:.4f}, of 16 to validate {wrong:.2%} wrong, {symbols:.2%} of symbols"
+    assert found.samples == 6 * len(TRAIN)
+    kept = fitting.score(found, RECIPE, VALIDATION)
+    assert (kept.wrong_rate, kept.symbol_rate, kept.confidence.mean()) == rounds[found.best_round - 1]
+    assert history["loss"][-1] < 0.9 * loss
 
 
 def test_a_resumed_run_that_had_no_gain_does_not_go_on(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=40, patience=1, learning_rate=1e-9, averaging=0.0)
+    stopped = run(checkpoint=tmp_path / "checkpoint.npz")
+    rounds = RECIPE.patience + 1
+    stopped.history = {name: [0.5] * rounds for name in stopped.history}
+    stopped.best_round, stopped.epochs_done = 1, 4
+    stopped._save()
     said: list[str] = []
-    whole = fit(recipe, tmp_path / "checkpoint.npz", said.append)
-    assert said[-1] == "no gain in 1 rounds, so training ends here"
-    assert len(whole.history["wrong"]) < 20
-    again = fit(recipe, tmp_path / "checkpoint.npz")
-    assert again.history == whole.history
-    assert weights(again) == weights(whole)
+    found = fit(tmp_path / "checkpoint.npz", said.append)
+    assert said == ["no gain in 15 rounds, so training ends here"]
+    assert len(found.history["wrong"]) == rounds
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive", b"\x93NUMPY"])
 def test_a_broken_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(content)
     with pytest.raises(WrongCheckpoint, match=r"is no checkpoint: .*; run without --resume"):
-        fit(checkpoint=tmp_path / "checkpoint.npz")
+        run(checkpoint=tmp_path / "checkpoint.npz").resume()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Stopped):
-        fit(checkpoint=tmp_path / "checkpoint.npz", say=stopping_after(1))
-    with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
-        fit(replace(RECIPE, dropout=0.1), tmp_path / "checkpoint.npz")
-    with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
-        fitting.fit(RECIPE, pairs(1), VALIDATION, checkpoint=tmp_path / "checkpoint.npz", say=quiet)
-
-
-def test_progress_errors_and_the_best_round_are_kept() -> None:
-    said: list[str] = []
-    found = fit(replace(RECIPE, epochs=30), say=said.append)
-    rounds = list(zip(found.history["wrong"], found.history["symbols_wrong"], found.history["confidence"], strict=True))
-    assert len(rounds) == len(said) == 15
-    keys = [(wrong, symbols, -sure) for wrong, symbols, sure in rounds]
-    assert found.best_round == keys.index(min(keys)) + 1
-    wrong, symbols, _ = rounds[0]
-    loss = found.history["loss"][0]
-    assert said[0] == f"epoch 2 of 30: loss {loss:.4f}, of 16 to validate {wrong:.2%} wrong, {symbols:.2%} of symbols"
-    assert found.samples == 30 * len(TRAIN)
-    kept = fitting.score(found, RECIPE, VALIDATION)
-    assert (kept.wrong_rate, kept.symbol_rate) == rounds[found.best_round - 1][:2]
-    assert found.history["loss"][-1] < loss
-    assert kept.wrong_rate < wrong
+    path = tmp_path / "checkpoint.npz"
+    run(checkpoint=path)._save()
+    run(checkpoint=path).resume()
+    for other in (run(replace(RECIPE, dropout=0.1), path), fitting._Run(RECIPE, pairs(1), path)):
+        with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
+            other.resume()
 
 
 def test_of_equal_rounds_the_surest_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    sure = iter([0.5, 0.8, 0.8])
-
-    def score(*_: Any) -> Any:
-        n = len(VALIDATION)
-        nothing, source = np.zeros(n), list(VALIDATION)
-        return scoring.Score(
-            PROBLEM, VALIDATION, source, source, nothing > 0, nothing, nothing + 1, nothing + next(sure)
+    found = run()
+    found._loss = 1.0
+    best = []
+    for wrong, sure in ((1, 0.9), (0, 0.5), (0, 0.8), (0, 0.8), (1, 1.0)):
+        nothing, source = np.zeros(len(VALIDATION)), list(VALIDATION)
+        score = scoring.Score(
+            PROBLEM, VALIDATION, source, source, nothing + wrong > 0, nothing + wrong, nothing + 1, nothing + sure
         )
-
-    monkeypatch.setattr(scoring, "score", score)
-    assert fit().best_round == 2
+        monkeypatch.setattr(scoring, "score", lambda *_, score=score: score)
+        found.validate(VALIDATION)
+        best.append(found.best_round)
+    assert best == [1, 2, 3, 3, 3]
+    assert found.rounds_without_gain == 2
 
 
 def test_a_run_that_diverges_says_so() -> None:
-    with pytest.raises(Diverged, match="the loss is no number after"):
-        fit(replace(RECIPE, learning_rate=float("inf")))
+    found = run()
+    found.step = lambda *_: tf.constant([float("nan"), 1.0])
+    with pytest.raises(Diverged, match="the loss is no number after 1 epochs; try a lower --learning-rate"):
+        found.train_epoch(0, lambda *_: None, 0)
 
 
 # Parts of a run
@@ -199,75 +203,65 @@ def test_noise_replaces_the_share_that_was_asked_for() -> None:
     assert (noisy != shifted)[is_symbol].mean() == pytest.approx(0.4 * 3 / 4, abs=0.02)  # one in four is itself
 
 
-def gradient_step(recipe: PairsRecipe) -> tuple[float, float, networks.Layers, list[Any]]:
-    """The loss before one plain step, the step's own report of it, and the weights before."""
-    tf.random.set_seed(1)
-    layers = networks.Layers(PROBLEM, recipe.spec)
-    model = layers.training
-    source = np.array([[2, 3, 1], [4, 1, 0]], dtype=np.int32)
-    target = np.array([[2, 3, 1], [4, 1, 0]], dtype=np.int32)
-    shifted = np.pad(target[:, :-1], ((0, 0), (1, 0)))
-    logs = np.asarray(tf.nn.log_softmax(model([source, shifted])))
-    true = -np.take_along_axis(logs, target[..., None], -1)[..., 0]
-    before = model.get_weights()
-    optimizer = fitting._optimizer(recipe, 10)
-    optimizer.build(model.trainable_variables)
-    reported, symbols = fitting._step(recipe, model, optimizer)(source, shifted, target).numpy()
+SOURCE = np.array([[2, 3, 1], [4, 1, 0]], dtype=np.int32)
+SHIFTED = np.pad(SOURCE[:, :-1], ((0, 0), (1, 0)))
+
+
+def logs(model: Any) -> Any:
+    """The logarithms of all probabilities, where a symbol is real (m, V)."""
+    return np.asarray(tf.nn.log_softmax(model([SOURCE, SHIFTED])))[SOURCE != 0]
+
+
+def test_the_loss_is_of_real_symbols_and_is_reported_without_smoothing() -> None:
+    found = run(replace(RECIPE, dropout=0.0, label_smoothing=0.3))
+    before = logs(found.model)
+    loss, symbols = found.step.python_function(SOURCE, SHIFTED, SOURCE).numpy()
     assert symbols == 5
-    return float(true[target != 0].sum()), float(reported), layers, before
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_of_real_symbols_and_is_reported_without_smoothing(smoothing: float) -> None:
-    true, reported, layers, before = gradient_step(replace(RECIPE, dropout=0.0, label_smoothing=smoothing))
-    assert reported == pytest.approx(true, rel=1e-4)
-    assert any((one != other).any() for one, other in zip(before, layers.training.get_weights(), strict=True))
+    assert loss == pytest.approx(-before[np.arange(5), SOURCE[SOURCE != 0]].sum(), rel=1e-4)
+    assert not np.allclose(logs(found.model), before)  # it has learned
 
 
 def test_smoothing_spreads_the_target() -> None:
-    """With 90% on each target, a network that is surer than that is pulled back."""
-    sure = fit(replace(RECIPE, epochs=40, dropout=0.0, noise=0.0, weight_decay=0.0, label_smoothing=0.0))
-    smooth = fit(replace(RECIPE, epochs=40, dropout=0.0, noise=0.0, weight_decay=0.0, label_smoothing=0.3))
-    one, other = (fitting.score(each, RECIPE, TRAIN).confidence.mean() for each in (sure, smooth))
-    assert other < 0.75 < 0.9 < one
+    spread = []
+    for smoothing in (0.0, 0.9):
+        keras.utils.set_random_seed(1)
+        found = run(replace(RECIPE, dropout=0.0, label_smoothing=smoothing))
+        for _ in range(15):
+            found.step.python_function(SOURCE, SHIFTED, SOURCE)
+        spread.append(float(np.exp(logs(found.model)).max(-1).mean()))
+    assert spread[0] > spread[1] + 0.2
 
 
-def test_averaged_weights_are_those_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The average over the run, as it is defined, in half precision; training itself goes on with its own weights."""
-    seen: list[list[Any]] = []
-    momentum = 0.5
-    recipe = replace(RECIPE, epochs=2, averaging=momentum)
-    real = fitting._step
-
-    def step(*arguments: Any) -> Any:
-        run, model = real(*arguments), arguments[1]
-
-        def watched(*batch: Any) -> Any:
-            found = run(*batch)
-            seen.append(model.get_weights())
-            return found
-
-        return watched
-
-    monkeypatch.setattr(fitting, "_step", step)
-    found = fit(recipe)
-    assert len(seen) == 10
+def test_averaged_weights_are_those_that_are_kept() -> None:
+    """The average over the steps, as it is defined, in half precision; training goes on with weights of its own."""
+    found = run(replace(RECIPE, averaging=0.5))
+    found._loss = 1.0
+    seen = []
+    for _ in range(5):
+        found.step.python_function(SOURCE, SHIFTED, SOURCE)
+        seen.append(found.model.get_weights())
+    found.validate(VALIDATION)
     average = seen[0]
-    for weights_then in seen[1:]:
-        average = [momentum * old + (1 - momentum) * new for old, new in zip(average, weights_then, strict=True)]
-    for kept, expected, last in zip(found.layers.training.get_weights(), average, seen[-1], strict=True):
+    for then in seen[1:]:
+        average = [0.5 * old + 0.5 * new for old, new in zip(average, then, strict=True)]
+    for kept, expected, last, now in zip(found.best, average, seen[-1], found.model.get_weights(), strict=True):
         assert kept == pytest.approx(expected, abs=1e-3)
         assert (kept == kept.astype(np.float16)).all()
         assert not np.array_equal(kept, last)
+        assert np.array_equal(last, now)
 
 
 def test_calibration_changes_no_answer_and_takes_the_temperature_in() -> None:
-    found = fit(replace(RECIPE, epochs=20))
-    before = fitting.score(found, RECIPE, VALIDATION)
-    logits = found.layers.logits.get_weights()
+    found = run().finish()
+    model = found.layers.training
+    rng = np.random.default_rng(1)
+    model.set_weights(graphs.rounded([rng.normal(0, 1, weight.shape) for weight in model.get_weights()]))
+    before, layer = fitting.score(found, RECIPE, VALIDATION), found.layers.logits
+    was = layer.get_weights()
     temperature = export.calibrate(PROBLEM, found, VALIDATION)
     after = fitting.score(found, RECIPE, VALIDATION)
-    assert temperature != 1
-    for one, other in zip(logits, found.layers.logits.get_weights(), strict=True):
+    assert temperature > 1.1  # it was sure, and wrong
+    for one, other in zip(was, layer.get_weights(), strict=True):
         assert other == pytest.approx(one / temperature, rel=1e-3, abs=1e-4)
-    assert sum(one != other for one, other in zip(before.answers, after.answers, strict=True)) <= 1  # rounding
+    assert after.answers == before.answers
+    assert after.confidence.mean() < before.confidence.mean()

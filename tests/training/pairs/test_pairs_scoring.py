@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.decoding import Decoded
 from seq2seq.problems.pairs import Pairs
-from seq2seq.vocabulary import IdArray
+from seq2seq.vocabulary import FloatArray, IdArray
 from training.pairs import report, scoring
+from training.pairs.files import Text
 from training.pairs.scoring import Score
 
 PROBLEM = Pairs("chars", "chars", tuple("abcd"), tuple("abcd"), 5, 5)
@@ -34,12 +36,12 @@ def scored(wrong: Sequence[bool], confidence: Sequence[float] | None = None) -> 
     n = len(wrong)
     sure = np.array(confidence if confidence is not None else [1.0] * n)
     errors = np.array(wrong, dtype=np.float64)
-    source = [("a",)] * n
+    source: list[Text] = [("a",)] * n
     return Score(PROBLEM, {("a",): [("a",)]}, source, source, np.array(wrong), errors, np.full(n, 2.0), sure)
 
 
 def test_an_answer_is_right_if_it_is_one_of_the_targets() -> None:
-    targets = {
+    targets: dict[Text, list[Text]] = {
         ("a", "b"): [("c",), ("a", "b")],  # right by its second target
         ("a",): [("a",)],
         ("b", "b", "b"): [
@@ -61,7 +63,7 @@ def test_an_answer_is_right_if_it_is_one_of_the_targets() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_the_batch_changes_no_score_and_is_of_like_lengths(batch: int) -> None:
-    targets = {(*"abcd"[: 1 + place % 4], chr(97 + place % 3)): [("a",)] for place in range(12)}
+    targets: dict[Text, list[Text]] = {(*"abcd"[: 1 + place % 4], chr(97 + place % 3)): [("a",)] for place in range(12)}
     network = Echo()
     score = scoring.score(PROBLEM, network, targets, batch)
     assert score.answers == list(targets)
@@ -151,7 +153,7 @@ def test_bins_hold_every_answer_once() -> None:
         assert right == 1
 
 
-def drawn(true: float, n: int = 4_000, length: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def drawn(true: float, n: int = 4_000, length: int = 3) -> tuple[FloatArray, IdArray, npt.NDArray[np.bool_]]:
     """Logits `true` times as large as those by which the truth was drawn, the answers they give, and what is wrong."""
     rng = np.random.default_rng(1)
     honest = rng.normal(0, 3, (n, length, 6))
@@ -199,14 +201,16 @@ def test_a_handful_of_right_answers_does_not_make_a_network_boundlessly_sure() -
 
 
 def test_mistakes_are_shown_with_what_is_right() -> None:
-    targets = {("a",): [("a",)], ("b", "c"): [("c",), ("d", "d")]}
+    targets: dict[Text, list[Text]] = {("a",): [("a",)], ("b", "c"): [("c",), ("d", "d")]}
     text = report.mistakes(scoring.score(PROBLEM, Echo(), targets))
     assert text == "- `bc` → `bc` (0.81), right is `c` or `dd`"
     assert report.mistakes(scored([False])) == "None on the test split."
 
 
 def test_a_sample_of_mistakes_is_spread_over_all() -> None:
-    targets = {tuple(f"{place:05b}".replace("0", "a").replace("1", "b")): [("d",)] for place in range(30)}
+    targets: dict[Text, list[Text]] = {
+        tuple(f"{place:05b}".replace("0", "a").replace("1", "b")): [("d",)] for place in range(30)
+    }
     score = scoring.score(PROBLEM, Echo(), targets)
     shown = report.mistakes(score).splitlines()
     assert len(shown) == 10  # each third one

@@ -142,7 +142,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.training
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_guide_leads_from_a_file_to_an_answer(clone: Path) -> None:
     """Each command of the guide, in turn."""
     with contextlib.ExitStack() as running:
@@ -155,15 +155,11 @@ def test_the_guide_leads_from_a_file_to_an_answer(clone: Path) -> None:
                 assert {**answer, "target": "", "confidence": 0} == {**expected, "target": "", "confidence": 0}
             else:
                 done = subprocess.run(
-                    ["bash", "-o", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=200
+                    ["bash", "-o", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=400
                 )
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert port
-    assert {path.parent.name: path.name for path in clone.glob("models/*/*")}.keys() == {
-        "times",
-        "times-back",
-        "times-few",
-    }
+    assert {path.parent.name for path in clone.glob("models/*/*")} == {"times", "times-back"}
     assert (clone / "models" / "times" / "2" / "report" / "card.md").exists()
 
 

@@ -207,7 +207,7 @@ class _Run:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as held:
+            with self.checkpoint.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 state = json.loads(str(held["state"]))
                 arrays = [held[f"array_{place}"] for place in range(len(held.files) - 1)]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

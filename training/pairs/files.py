@@ -221,8 +221,8 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
     cut_off: list[Split] = [part for part in ("test", "validation") if part not in others]
     if len(table.targets) <= len(cut_off):
         raise PairsError(
-            f"{table.name} has {len(table.targets)} different sources; {len(cut_off) + 1} are needed at least, for"
-            f" {' and '.join([*cut_off, 'training'])}"
+            f"{table.name} has too few different sources, {len(table.targets)}; {len(cut_off) + 1} are the least, one"
+            f" each for {', '.join([*cut_off, 'training'])}"
         )
     parts: Parts = {"train": {}, "validation": {}, "test": {}}
     for source, part in _divided(table, cut_off, complete=complete):

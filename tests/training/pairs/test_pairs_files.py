@@ -319,7 +319,7 @@ def test_what_a_small_file_tests_with_has_the_lowest_hashes() -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_sources_are_refused(n: int) -> None:
-    with pytest.raises(PairsError, match=f"has {n} different sources; 3 are needed at least, for test and validation"):
+    with pytest.raises(PairsError, match=f"sources, {n}; 3 are the least, one each for test, validation, training"):
         files.split(table_of(n))
 
 

@@ -15,7 +15,7 @@ PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve serve-ray test test-fast test-reliability lint format verify train requirements image sbom test-image clean
+.PHONY: help serve serve-ray test test-fast test-reliability lint format verify train train-pairs requirements image sbom test-image clean
 .PHONY: bench bench-serving bench-startup bench-training bench-cost bench-pronunciation
 
 help:  ## list the targets
@@ -53,6 +53,10 @@ train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes
 	@$(if $(and $(word 2,$(FITTED)),$(findstring --o,$(ARGS))),echo "make: --out is for one recipe; name it by RECIPE=" >&2; exit 2)
 	@for recipe in $(FITTED); do \
 		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done
+
+train-pairs: $(DEV)  ## fit the next version of models/NAME= to the pairs in FILE=; ARGS= goes to `python -m training fit-pairs`
+	@$(if $(and $(FILE),$(NAME)),,echo "make: train-pairs needs FILE= and NAME=" >&2; exit 2)
+	@exec .venv-dev/bin/python -m training fit-pairs "$(FILE)" --name "$(NAME)" $(ARGS)
 
 requirements: $(DEV)  ## compile the pinned requirements; ARGS=--upgrade for newer releases
 	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" $(MAKE) compile

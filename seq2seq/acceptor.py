@@ -37,7 +37,7 @@ class Acceptor:
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Acceptor:
-        """The automaton that accepts just these sequences, which are sorted and differ. Raises `ValueError`."""
+        """The automaton that accepts just these sequences: sorted, different and none empty. Raises `ValueError`."""
         states: dict[tuple[int, ...], int] = {}
         path: list[list[int]] = [[0]]  # the states that the previous sequence leads through, still open
         previous: Sequence[int] = ()
@@ -50,7 +50,9 @@ class Acceptor:
 
         for sequence in sequences:
             if not list(previous) < list(sequence):
-                raise ValueError(f"sequences must be sorted and differ: {previous!s:.60}, {sequence!s:.60}")
+                raise ValueError(
+                    f"sequences must be sorted, differ and not be empty: {previous!s:.60}, {sequence!s:.60}"
+                )
             common = next(
                 (place for place, (one, other) in enumerate(zip(previous, sequence, strict=False)) if one != other),
                 min(len(previous), len(sequence)),
@@ -73,6 +75,18 @@ class Acceptor:
 
     def accepts(self, sequence: Sequence[int]) -> bool:
         return self.reach(sequence) > len(sequence)
+
+    @property
+    def symbols(self) -> set[int]:
+        return {symbol for row in self.states for symbol in row[1::2]}
+
+    @property
+    def longest(self) -> int:
+        """The length of the longest way from the start."""
+        lengths: list[int] = []
+        for row in self.states:
+            lengths.append(max((1 + lengths[way] for way in row[2::2]), default=0))
+        return lengths[-1]
 
     @cached_property
     def size(self) -> int:

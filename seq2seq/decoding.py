@@ -1,10 +1,11 @@
-"""Greedy decoding: the one loop that training's evaluation and the service both use.
+"""Greedy decoding and beam search: the loops that training's evaluation and the service both use.
 
 Knows nothing of who computes: a network is two callables, so Keras, ONNX Runtime and a test's fake fit alike.
 
     repeat vector     encode: source ids (B, S) → (context (B, H),)        decode: states → probabilities (B, T, V)
     autoregressive    encode: source ids (B, S) → (h, c, h, c, …) (B, H)   step: symbol ids (B,), states
                                                                              → probabilities (B, V), states
+    varying           the same; its states begin with the source ids (B, S) and the memory (B, S, 2H), which stay
 """
 
 from __future__ import annotations
@@ -134,14 +135,12 @@ def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -
     repeat vector     encoder: [ids (B, S)] → states    decoder: states → [probabilities (B, T, V)]
     autoregressive    encoder: [ids (B, S)] → states    decoder: [symbols (B, 1), *states] → [probabilities (B, V),
                                                                                               *states]
+    varying           encoder: [ids (B, S)] → [memory, *states]
+                      decoder: [symbols (B, 1), ids, memory, *states] → [probabilities (B, V), *states]
     """
 
     def encode(sources: IdArray) -> States:
         return encoder([sources])
-
-    def step_with_memory(previous: IdArray, states: States) -> tuple[FloatArray, States]:
-        probabilities, following = step(previous, states)
-        return probabilities, [*states[:2], *following]
 
     if family == "repeat_vector":
         return RepeatVector(encode, lambda states: decoder(states)[0])
@@ -149,6 +148,10 @@ def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -
     def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
         probabilities, *following = decoder([previous[:, None], *states])
         return probabilities, following
+
+    def step_with_memory(previous: IdArray, states: States) -> tuple[FloatArray, States]:
+        probabilities, following = step(previous, states)
+        return probabilities, [*states[:2], *following]
 
     start = problem.target_vocabulary.padding_id
     if family in VARYING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -17,10 +18,13 @@ import service
 
 from app import settings
 from app.settings import Settings
+from training.pairs import files
+from training.pairs.files import Reading
 
 ROOT = Path(__file__).parent.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+GUIDE = ROOT / "docs" / "your-own-data.md"
 
 
 def anchors(page: Path) -> set[str]:
@@ -76,8 +80,9 @@ def test_commands_of_make_exist(page: Path) -> None:
 
 
 def examples(pattern: str) -> list[Any]:
-    """Every example of a kind, with the name of its page."""
-    found = [(page.name, match) for page in PAGES for match in re.findall(pattern, page.read_text(), re.MULTILINE)]
+    """Every example of a kind, with the name of its page. Those of the guide need a model of its own."""
+    pages = [page for page in PAGES if page != GUIDE]
+    found = [(page.name, match) for page in pages for match in re.findall(pattern, page.read_text(), re.MULTILINE)]
     return [pytest.param(match, id=f"{name}-{place}") for place, (name, match) in enumerate(found)]
 
 
@@ -112,6 +117,87 @@ def test_example_in_python_prints_so(port: int, code: str) -> None:
 @pytest.mark.parametrize("code", examples(r"^```js\n((?:.*\n)+?)```$"))
 def test_example_in_javascript_prints_so(port: int, code: str) -> None:
     assert output(port, "node", "--input-type=module", "-e", code) == code.rpartition("// ")[2].strip()
+
+
+SMALL = "--epochs 1 --encoder-units 4 --decoder-units 4 --embedding-units 4"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder in which `make` finds all that it needs, and trains networks that are small."""
+    python = tmp_path / ".venv-dev" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"""#!/bin/sh
+        if [ "$3" = fit-pairs ]; then set -- "$@" {SMALL}; fi
+        PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} "$@"
+        """
+    )
+    python.chmod(0o755)
+    (tmp_path / "requirements").mkdir()
+    for path in ("requirements/dev.txt", ".venv-dev/requirements.txt"):  # alike, so nothing is installed
+        (tmp_path / path).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.training
+@pytest.mark.timeout(900)
+def test_the_guide_leads_from_a_file_to_an_answer(clone: Path) -> None:
+    """Each command of the guide, in turn."""
+    with contextlib.ExitStack() as running:
+        port = 0
+        for command, shown in re.findall(r"^\$ (.+)\n(.*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE):
+            if command == "make serve":
+                port = running.enter_context(service.running(models_dir=clone / "models", drain_s=0)).port
+            elif command.startswith("curl"):
+                answer, expected = json.loads(output(port, *shlex.split(command))), json.loads(shown)
+                assert {**answer, "target": "", "confidence": 0} == {**expected, "target": "", "confidence": 0}
+            else:
+                done = subprocess.run(
+                    ["bash", "-o", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=400
+                )
+                assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert port
+    assert {path.parent.name for path in clone.glob("models/*/*")} == {"times", "times-back"}
+    assert (clone / "models" / "times" / "2" / "report" / "card.md").exists()
+
+
+def test_what_the_guide_says_is_printed_is_so(tmp_path: Path) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ (awk .+) > times.tsv$", text, re.MULTILINE)
+    path = tmp_path / "times.tsv"
+    path.write_text(subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=60).stdout)
+    table = files.read(str(path), Reading())
+    printed = files.described(table, files.split(table))
+    for words in re.findall(r"^\| `([^`]+)` \|", text.partition("| `to validate")[0], re.MULTILINE):
+        for part in words.split(", to "):
+            assert part in printed, part
+
+
+@pytest.mark.parametrize("name", ["tsv", "csv", "jsonl", "lexicon"])
+def test_formats_of_the_guide_are_read(tmp_path: Path, name: str) -> None:
+    (content,) = re.findall(rf"^```{name}\n((?:.*\n)+?)```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    path = tmp_path / f"pairs.{name.replace('lexicon', 'dict')}"
+    path.write_text(content)
+    targets = files.read(str(path), Reading(source_tokens="chars", target_tokens="words")).targets
+    assert targets[tuple("cat")] == [("K", "AE", "T")]
+    if name == "lexicon":
+        assert targets[tuple("read")] == [("R", "EH", "D"), ("R", "IY", "D")]
+    else:
+        assert targets[tuple("a cat")] == [("AH", "K", "AE", "T")]
+
+
+def test_options_of_the_guide_exist() -> None:
+    known = set(re.findall(r"--[a-z-]+", help_of_fit_pairs()))
+    used = set(re.findall(r"--[a-z][a-z-]+", GUIDE.read_text(encoding="utf-8")))
+    assert len(used) > 20
+    assert used <= known
+
+
+def help_of_fit_pairs() -> str:
+    command = [sys.executable, "-m", "training", "fit-pairs", "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_metrics_exist() -> None:

@@ -7,27 +7,23 @@ does in ONNX's LSTM. Knows nothing of fitting or bundles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import keras
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Problem
+from training.graph_writer import Graph, value
 from training.networks import Models
-
-OPSET = 17
-Array = npt.NDArray[Any]
 
 
 def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProto:
     """source (S, batch) int32 → ids (T, batch) int64, probabilities (T, batch) float32."""
-    writer = _Writer()
+    writer = _Greedy("greedy")
+    writer.inputs.append(value("source", TensorProto.INT32, [problem.source_length, "batch"]))
+    shape: list[int | str] = [problem.target_length, "batch"]
+    writer.outputs += [value("ids", TensorProto.INT64, shape), value("probabilities", TensorProto.FLOAT, shape)]
     eye = np.eye(len(problem.source_vocabulary), dtype=np.float32)
     x = writer.add("Gather", [writer.constant(eye), "source"])  # (S, B, V)
     finals = []
@@ -41,18 +37,18 @@ def build(problem: Problem, spec: NetworkSpec, models: Models) -> onnx.ModelProt
         _repeat_vector(problem, spec, models, writer, finals[-1][0])
     else:
         _autoregressive(problem, models, writer, finals)
-    return writer.model(problem)
+    return writer.model()
 
 
-def _repeat_vector(problem: Problem, spec: NetworkSpec, models: Models, writer: _Writer, context: str) -> None:
+def _repeat_vector(problem: Problem, spec: NetworkSpec, models: Models, writer: _Greedy, context: str) -> None:
     """All steps at once."""
     x = writer.add("Concat", [context] * problem.target_length, axis=0)  # (T, B, H)
     for depth in range(len(spec.decoder_units)):
         x = writer.rows(writer.lstm(models.decoder.get_layer(f"decoder_lstm_{depth}"), x)[0])
-    writer.outputs(writer.dense(models.decoder.get_layer("logits"), x))
+    writer.choose(writer.dense(models.decoder.get_layer("logits"), x))
 
 
-def _autoregressive(problem: Problem, models: Models, writer: _Writer, states: list[tuple[str, str]]) -> None:
+def _autoregressive(problem: Problem, models: Models, writer: _Greedy, states: list[tuple[str, str]]) -> None:
     """One step after another, each fed with what the last one chose."""
     eye = np.eye(len(problem.target_vocabulary), dtype=np.float32)
     embedding = writer.constant(eye)
@@ -70,30 +66,12 @@ def _autoregressive(problem: Problem, models: Models, writer: _Writer, states: l
         states = following
         logits.append(writer.dense(models.decoder.get_layer("logits"), x))  # (1, B, V)
         if len(logits) < problem.target_length:
-            x = writer.add("Gather", [embedding, writer.likeliest(logits[-1])])  # (1, B, V)
-    writer.outputs(writer.add("Concat", logits, axis=0))
+            x = writer.add("Gather", [embedding, writer.add("ArgMax", [logits[-1]], axis=-1, keepdims=0)])
+    writer.choose(writer.add("Concat", logits, axis=0))
 
 
-@dataclass
-class _Writer:
-    """Collects nodes and weights; equal weights, such as a layer's that is used at each step, are kept once."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    weights: dict[bytes, onnx.TensorProto] = field(default_factory=dict)
-
-    def add(self, operation: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """One node with one output, whose name is returned."""
-        output = output or f"{operation.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, array: Array) -> str:
-        """A weight, whose name is returned."""
-        key = array.tobytes() + repr((array.shape, array.dtype)).encode()
-        if key not in self.weights:
-            self.weights[key] = numpy_helper.from_array(np.ascontiguousarray(array), f"weight_{len(self.weights)}")
-        name: str = self.weights[key].name
-        return name
+class _Greedy(Graph):
+    """A graph with the layers of a trained network, each over all steps that it is given."""
 
     def lstm(
         self, layer: keras.layers.LSTM, x: str, h: str = "", c: str = "", direction: str | None = None
@@ -102,50 +80,29 @@ class _Writer:
 
         In the direction `reverse` it reads the last step first; its outputs stand in time's order all the same.
         """
-        kernel, recurrent, bias = (_to_onnx_gates(weight) for weight in layer.get_weights())
-        place = len(self.nodes)
-        outputs = [f"lstm_{place}_{name}" for name in ("y", "h", "c")]
-        weights = [kernel.T[None], recurrent.T[None], np.concatenate([bias, np.zeros_like(bias)])[None]]
-        inputs = [x, *map(self.constant, weights), "", h, c]
-        while not inputs[-1]:
-            inputs.pop()
-        self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=layer.units, direction=direction))
-        return outputs[0], outputs[1], outputs[2]
+        outputs, last_h, last_c = (self.name_of(f"lstm_{name}") for name in ("y", "h", "c"))
+        weights = map(self.constant, self.lstm_weights(*layer.get_weights()))
+        states = ["", h, c] if h else []  # after `sequence_lens`, which is not needed
+        self.node(
+            "LSTM",
+            [x, *weights, *states],
+            [outputs, last_h, last_c],
+            hidden_size=layer.units,
+            direction=direction,
+        )
+        return outputs, last_h, last_c
 
     def rows(self, outputs: str) -> str:
         """A layer's outputs (T, 1, B, H) → (T, B, H), without the axis of directions, of which there is one."""
-        return self.add("Squeeze", [outputs, self.constant(np.array([1], dtype=np.int64))])
+        return self.add("Squeeze", [outputs, self.axis(1)])
 
     def dense(self, layer: keras.layers.Dense, x: str) -> str:
         """x (T, B, H) → the layer's outputs (T, B, V)."""
         kernel, bias = layer.get_weights()
         return self.add("Add", [self.add("MatMul", [x, self.constant(kernel)]), self.constant(bias)])
 
-    def likeliest(self, logits: str, output: str | None = None) -> str:
-        """Logits (T, B, V) → the likeliest symbols' ids (T, B)."""
-        return self.add("ArgMax", [logits], output=output, axis=-1, keepdims=0)
-
-    def outputs(self, logits: str) -> None:
-        """Logits (T, B, V) → the graph's outputs."""
-        self.likeliest(logits, "ids")
+    def choose(self, logits: str) -> None:
+        """Logits (T, B, V) → the graph's outputs, the likeliest symbols and their probabilities."""
+        self.node("ArgMax", [logits], ["ids"], axis=-1, keepdims=0)
         probabilities = self.add("Softmax", [logits], axis=-1)  # (T, B, V)
-        self.add("ReduceMax", [probabilities], output="probabilities", axes=[-1], keepdims=0)
-
-    def model(self, problem: Problem) -> onnx.ModelProto:
-        """The finished graph, checked."""
-        source = helper.make_tensor_value_info("source", TensorProto.INT32, [problem.source_length, "batch"])
-        shape = [problem.target_length, "batch"]
-        outputs = [
-            helper.make_tensor_value_info("ids", TensorProto.INT64, shape),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape),
-        ]
-        graph = helper.make_graph(self.nodes, "greedy", [source], outputs, list(self.weights.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-def _to_onnx_gates(weight: Array) -> Array:
-    """Keras orders an LSTM's gates input, forget, cell, output; ONNX input, output, forget, cell."""
-    i, f, c, o = np.split(weight, 4, axis=-1)
-    return np.concatenate([i, o, f, c], axis=-1)
+        self.node("ReduceMax", [probabilities, self.axis(-1)], ["probabilities"], keepdims=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,8 +70,9 @@ class Pairs(Problem):
                 raise ValueError(f"{side}_tokens are {' or '.join(get_args(Tokens))}, not {tokens!r:.60}")
             if not 1 <= len(symbols) <= MOST_SYMBOLS or list(symbols) != sorted(set(symbols)):
                 raise ValueError(f"{side}_symbols are 1 to {MOST_SYMBOLS:,} different ones, sorted")
-            if bad := next((each for each in symbols if not _is_token(each, tokens)), None):
-                raise ValueError(f"{side}_symbols has {bad!r:.60}, which is no token of {tokens}")
+            for symbol in symbols:
+                if not _is_token(symbol, tokens):
+                    raise ValueError(f"{side}_symbols has {symbol!r:.60}, which is no token of {tokens}")
             if type(longest) is not int or not 1 <= longest <= MOST_TOKENS:
                 raise ValueError(f"longest_{side} is from 1 to {MOST_TOKENS:,}, not {longest!r:.60}")
         if self.normalization not in get_args(Normalization):
@@ -79,7 +81,9 @@ class Pairs(Problem):
             raise TypeError(f"fold_case is true or false, not {self.fold_case!r:.60}")
         if self.domain is not None:
             object.__setattr__(self, "domain", tuple(map(tuple, self.domain)))
-            assert self.acceptor is not None  # noqa: S101  checks the rows
+            acceptor = Acceptor(self.domain)
+            if not acceptor.symbols <= set(self._source_ids.values()) or acceptor.longest != self.longest_source:
+                raise ValueError("domain accepts other sources than source_symbols and longest_source allow")
 
     def spec(self) -> dict[str, Any]:
         domain = None if self.domain is None else list(map(list, self.domain))
@@ -149,10 +153,9 @@ class Pairs(Problem):
 
     def _position(self, text: str, place: int) -> int:
         """Where in a text the token with this number begins: normalising may change how many characters there are."""
-        if self.source_tokens == "words":
-            return [found.start() for found in re.finditer(r"\S+", text)][place]
-        ends = (end for end in range(len(text) + 1) if len(self.tokens(f"{text[:end]}x")) > place + 1)
-        return next(ends, len(text)) - 1
+        after = "x" if self.source_tokens == "chars" else ""  # keeps a blank at the end from being cut off
+        ends = range(1, len(text))
+        return bisect_left(ends, place + len(after) + 1, key=lambda end: len(self.tokens(text[:end] + after)))
 
     def requests(self, sources: IdArray) -> list[Any]:
         return [self._join(row, self.source_tokens) for row in self._cut(sources, self.source_vocabulary)]
@@ -212,11 +215,11 @@ class Pairs(Problem):
         return {symbol: place for place, symbol in enumerate(self.target_symbols, END_ID + 1)}
 
     def _cut(self, ids: IdArray, vocabulary: Vocabulary) -> list[Symbols]:
-        """ids (n, T) → the tokens before the end of each."""
+        """ids (n, T) → the tokens before the end of each; padding is none, wherever a network writes it."""
         found: list[Symbols] = []
         for row in ids.tolist():
             end = row.index(END_ID) if END_ID in row else len(row)
-            found.append([str(vocabulary.symbols[place]) for place in row[:end]])
+            found.append([str(vocabulary.symbols[place]) for place in row[:end] if place != PADDING_ID])
         return found
 
     @staticmethod
@@ -238,7 +241,8 @@ def tokens_of(text: str, unit: Tokens, normalization: Normalization, *, fold_cas
 def padded(rows: Sequence[Sequence[int]]) -> IdArray:
     """Rows of ids → an array (n, S), as wide as the longest of them."""
     longest = max(map(len, rows), default=0)
-    return np.array([[*row, *[PADDING_ID] * (longest - len(row))] for row in rows], dtype=np.int32).reshape(-1, longest)
+    filled = [[*row, *[PADDING_ID] * (longest - len(row))] for row in rows]
+    return np.array(filled, dtype=np.int32).reshape(len(rows), longest)
 
 
 def _is_token(symbol: object, unit: Tokens) -> bool:

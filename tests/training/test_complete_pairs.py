@@ -153,7 +153,7 @@ def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:
         assert np.abs(together[row, :length] - alone[0, :length]).max() < 1e-12
 
 
-def test_every_token_is_trained_on_often(proven: Bundle) -> None:
+def test_every_token_is_trained_on_often() -> None:
     """Of 26 letters that stand alone, about half would be held out, and then nothing would show what they become."""
     from training.pairs import fitting
 
@@ -164,7 +164,7 @@ def test_every_token_is_trained_on_often(proven: Bundle) -> None:
     assert not parts["train"].keys() & (parts["test"].keys() | parts["validation"].keys())
     assert len(parts["test"]) > 0
 
-    pairs = [(("a",), ("A",))] * 10_000 + [(("a", "b"), ("A",))] * 5
+    pairs: list[tuple[files.Text, files.Text]] = [(("a",), ("A",))] * 10_000 + [(("a", "b"), ("A",))] * 5
     assert fitting._rare(pairs) == [(("a", "b"), ("A",))] * 50
     assert fitting._rare(pairs[:10_000]) == []
 

@@ -86,8 +86,8 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(f"--name {options.name}: it may hold at most 100 letters, digits, '-', '_' and '.'")
     if options.complete and (options.validation or options.test):
         raise CallError("--complete says that FILE is all there is, so --validation and --test have no place")
-    problem, reading, parts, table = _read(options)
-    recipe = _recipe(options, problem, parts, table)
+    problem, reading, parts, sha256 = _read(options)
+    recipe = _recipe(options, problem, parts, sha256)
     wanted = output.destination(options.out, recipe, replace=options.replace)
     print(json.dumps({key: value for key, value in recipe.as_data().items() if key != "problem"}), flush=True)
 
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(str(error)) from error
     with staging.workspace(wanted.parent) as workspace:
         filled = workspace / "bundle"
-        proven = _proven(recipe, reading, fit, table, parts, wanted.version, filled) if options.complete else None
+        proven = _proven(recipe, reading, fit, parts, wanted.version, filled) if options.complete else None
         manifest, score = proven or _tested(recipe, reading, fit, parts, wanted.version, filled)
 
         def seal(directory: Path, version: str) -> None:
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _proven(
-    recipe: PairsRecipe, reading: Reading, fit: PairsFit, table: Table, parts: Parts, version: str, filled: Path
+    recipe: PairsRecipe, reading: Reading, fit: PairsFit, parts: Parts, version: str, filled: Path
 ) -> tuple[Manifest, None] | None:
     """Write the bundle's graphs and prove them; None, and nothing stays, where they are not exact."""
     from training.pairs import export
@@ -136,7 +136,7 @@ def _proven(
     export.write(draft, fit.layers, filled)
     mistakes: list[Mistake] = []
     try:
-        manifest, mistakes = export.prove(draft, filled, table.targets, parts["train"])
+        manifest, mistakes = export.prove(draft, filled, files.joined(parts), parts["train"])
         bundle.check_evidence(Bundle(filled, manifest))
     except BundleError as error:
         print(f"no proof, so it gets error rates: {error.fault}", *mistakes, sep="\n  ")
@@ -201,7 +201,7 @@ def _stopped(checkpoint: Path) -> str:
     return stopping.nothing_written()
 
 
-def _read(options: argparse.Namespace) -> tuple[Pairs, Reading, Parts, Table]:
+def _read(options: argparse.Namespace) -> tuple[Pairs, Reading, Parts, str]:
     reading = Reading(
         options.format,
         None if options.columns is None else _columns(options.columns),
@@ -221,7 +221,7 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Reading, Parts, Table]:
     parts = files.split(table, others, complete=options.complete)
     print(files.described(table, parts), flush=True)
     problem = files.problem_of([table, *others.values()], reading, complete=options.complete)
-    return problem, alike, parts, table
+    return problem, alike, parts, table.sha256
 
 
 def _columns(text: str) -> tuple[str, str]:
@@ -231,9 +231,9 @@ def _columns(text: str) -> tuple[str, str]:
     return columns[0], columns[1]
 
 
-def _recipe(options: argparse.Namespace, problem: Pairs, parts: Parts, table: Table) -> PairsRecipe:
+def _recipe(options: argparse.Namespace, problem: Pairs, parts: Parts, sha256: str) -> PairsRecipe:
     pairs = sum(map(len, parts["train"].values()))
-    recipe = recipes.sized(options.name, problem, pairs, complete=options.complete, sha256=table.sha256)
+    recipe = recipes.sized(options.name, problem, pairs, complete=options.complete, sha256=sha256)
     given = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
     try:
         return replace(recipe, **given)

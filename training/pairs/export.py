@@ -10,14 +10,16 @@ import importlib.metadata
 import io
 import platform
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
@@ -38,6 +40,8 @@ from training.pairs.scoring import Score
 from training.progress import Progress
 
 GOLDEN_EXAMPLES = 64
+CALIBRATED = 5_000
+"""So many sources are enough to fit the temperature."""
 BATCH_SIZES = (1, 7, 64)
 """Each source is asked in batches of these sizes; an answer must not depend on it."""
 WEIGHTS = "model.weights.h5"
@@ -68,14 +72,19 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
 
     The last layer's weights take it in, so no graph has to do anything for it.
     """
-    score = scoring.score(problem, served(problem, fit.spec, fit.layers), validation)
-    sources = Ragged([problem.source_ids(source) for source in score.sources])
-    answers = Ragged([problem.target_ids(answer)[: problem.target_length] for answer in score.answers])
-    everything = np.arange(len(score.sources))
-    ids = answers.padded(everything)
-    shifted = np.pad(ids[:, :-1], ((0, 0), (1, 0)))
-    logits = fit.layers.training.predict([sources.padded(everything), shifted], batch_size=256, verbose=0)
-    temperature = round(scoring.temperature(logits, ids, score.wrong), 3)
+    few = dict(islice(validation.items(), 0, None, -(-len(validation) // CALIBRATED)))
+    score = scoring.score(problem, served(problem, fit.spec, fit.layers), few)
+    sources = Ragged(problem.source_ids(source) for source in score.sources)
+    answers = Ragged(problem.target_ids(answer)[: problem.target_length] for answer in score.answers)
+
+    def batches() -> Iterator[tuple[npt.NDArray[np.float32], IdArray]]:
+        for start in range(0, len(score.sources), BATCH_SIZES[-1]):
+            places = np.arange(start, min(start + BATCH_SIZES[-1], len(score.sources)))
+            ids = answers.padded(places)
+            shifted = np.pad(ids[:, :-1], ((0, 0), (1, 0)))
+            yield fit.layers.training.predict_on_batch([sources.padded(places), shifted]), ids
+
+    temperature = round(scoring.temperature(batches(), score.wrong), 3)
     layer = fit.layers.logits
     layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
     return temperature

@@ -16,14 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
 from seq2seq.acceptor import Acceptor
 from seq2seq.problem import END_ID
-from seq2seq.problems.pairs import MOST_SYMBOLS, Normalization, Pairs, Tokens, tokens_of
+from seq2seq.problems.pairs import MOST_SYMBOLS, MOST_TOKENS, Normalization, Pairs, Tokens, tokens_of
 
 Format = Literal["tsv", "csv", "jsonl", "lexicon"]
 SUFFIXES: dict[str, Format] = {
@@ -32,6 +32,8 @@ SUFFIXES: dict[str, Format] = {
 HEADER = ("source", "target")
 """A first line that says this is no pair."""
 
+COMMENT = ";;;"
+"""A line of a lexicon that begins so says nothing."""
 ALTERNATIVE = re.compile(r"\(\d+\)$")
 """How a lexicon marks another pronunciation of a word: `read(2)`."""
 
@@ -45,6 +47,8 @@ TEST, VALIDATION = 26, 39
 """The first byte of a source's SHA-256 decides: below the one it tests, below the other it validates (of 256)."""
 HELD_OUT, HELD_OUT_VALIDATION = 128, 141
 """The same where the file is the whole domain: half is never trained on, and the rest has its own validation."""
+FEWEST = 5
+"""A part of a small file gets so many sources, or a quarter of them, if the first byte leaves it fewer."""
 
 Split = Literal["train", "validation", "test"]
 Text = tuple[str, ...]
@@ -56,7 +60,7 @@ class PairsError(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read.
+    """How a file is to be read. Raises `PairsError` where it cannot be read so.
 
     format   None to tell by its name, or by its first line
     columns  the source's and the target's, by name or number, counted from 1
@@ -85,12 +89,18 @@ class Reading:
         columns = data.get("columns")
         return cls(**{**data, "columns": columns and tuple(columns)})
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.longest <= MOST_TOKENS:
+            raise PairsError(f"texts may be 1 to {MOST_TOKENS:,} tokens long, not {self.longest:,}")
+        if self.columns is not None and "0" in self.columns:
+            raise PairsError("columns are counted from 1")
+
 
 @dataclass
 class Table:
     """The pairs of a file: for each source its targets, in the order of their first lines.
 
-    lines       how many lines held a pair
+    lines       how many pairs were read
     duplicates  how many of these were there before
     sha256      of the pairs, normalised and sorted, whatever the format
     """
@@ -100,11 +110,14 @@ class Table:
     target_tokens: Tokens
     targets: dict[Text, list[Text]] = field(default_factory=dict)
     lines: int = 0
-    duplicates: int = 0
 
     @property
     def pairs(self) -> int:
         return sum(map(len, self.targets.values()))
+
+    @property
+    def duplicates(self) -> int:
+        return self.lines - self.pairs
 
     @property
     def contradictions(self) -> int:
@@ -126,18 +139,19 @@ def read(path: str, reading: Reading) -> Table:
     with _named(name), _opened(path) as file:
         lines = _lines(file, name)
         first = list(islice(lines, LOOKED_AT))
-        rows = _rows([*first], lines, reading, _format_of(path, first, reading), name)
-        texts = _swapped(rows, swap=reading.swap)
+        form = _format_of(path, first, reading)
+        texts = _swapped(_rows(chain(first, lines), reading, form, name), swap=reading.swap)
         looked_at = list(islice(texts, LOOKED_AT))
-        table = Table(
-            name,
-            reading.source_tokens or _guessed(source for _, source, _ in looked_at),
-            reading.target_tokens or _guessed(target for _, _, target in looked_at),
-        )
-        for line, source, target in (each for part in (looked_at, texts) for each in part):
+        guesses = [_guessed(source for _, source, _ in looked_at), _guessed(target for _, _, target in looked_at)]
+        if form == "lexicon":
+            guesses = ["words", "chars"] if reading.swap else ["chars", "words"]
+        table = Table(name, reading.source_tokens or guesses[0], reading.target_tokens or guesses[1])
+        for line, source, target in chain(looked_at, texts):
             _add(table, reading, line, source, target)
     if not table.targets:
         raise PairsError(f"{name} holds no pair; a line holds a source and a target")
+    for known, found in table.targets.items():
+        table.targets[known] = list(dict.fromkeys(found))
     return table
 
 
@@ -152,20 +166,21 @@ def _add(table: Table, reading: Reading, line: int, source: str, target: str) ->
             raise PairsError(f"{table.name}, line {line:,}: the {side} is empty")
         if len(tokens) > reading.longest:
             unit_name = "characters" if unit == "chars" else "words"
+            more = f", or allow more by --longest {len(tokens)}" if len(tokens) <= MOST_TOKENS else ""
             raise PairsError(
-                f"{table.name}, line {line:,}: the {side} has {len(tokens):,} {unit_name}, and {reading.longest} are"
-                f" allowed; drop the line, or allow more by --longest {len(tokens)}"
+                f"{table.name}, line {line:,}: the {side} has {len(tokens):,} {unit_name}, and {reading.longest:,} are"
+                f" allowed; drop the line{more}"
             )
-        bad = next((each for each in text.strip() if unicodedata.category(each) in ("Cc", "Cs") and each != "\t"), None)
-        if bad is not None:
+        allowed = "\t" if unit == "words" else ""
+        if bad := next((each for each in text.strip() if _is_control(each) and each not in allowed), None):
             raise PairsError(f"{table.name}, line {line:,}: the {side} holds the control character {bad!r}")
         pair.append(tuple(map(sys.intern, tokens)))
     table.lines += 1
-    known = table.targets.setdefault(pair[0], [])
-    if pair[1] in known:
-        table.duplicates += 1
-    else:
-        known.append(pair[1])
+    table.targets.setdefault(pair[0], []).append(pair[1])
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def problem_of(tables: Sequence[Table], reading: Reading, *, complete: bool) -> Pairs:
@@ -212,12 +227,17 @@ Parts = dict[Split, dict[Text, list[Text]]]
 def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *, complete: bool = False) -> Parts:
     """The parts of a file; those that have a file of their own, among `others`, are that.
 
-    Raises `PairsError` where a part is empty, or where a source is in two.
+    Raises `PairsError` where there are too few sources, or where a source is in two parts.
     """
+    cut_off: list[Split] = [part for part in ("test", "validation") if part not in others]
+    if len(table.targets) <= len(cut_off):
+        raise PairsError(
+            f"{table.name} has too few different sources, {len(table.targets)}; {len(cut_off) + 1} are the least, one"
+            f" each for {', '.join([*cut_off, 'training'])}"
+        )
     parts: Parts = {"train": {}, "validation": {}, "test": {}}
-    for source, targets in table.targets.items():
-        part = part_of(source, table.source_tokens, complete=complete)
-        parts["train" if part in others else part][source] = targets
+    for source, part in _divided(table, cut_off, complete=complete):
+        parts[part][source] = table.targets[source]
     if complete:
         _show_every_token(parts)
     for given, other in others.items():
@@ -233,13 +253,6 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
         raise PairsError(
             f"{others['test'].name}: {_shown(twice, table.source_tokens)!r} is in {others['validation'].name} too"
         )
-    for part_name, found in parts.items():
-        if not found:
-            raise PairsError(
-                f"{table.name} has {len(table.targets):,} different sources, of which none falls into the part for"
-                f" {'training' if part_name == 'train' else part_name}; more are needed"
-                + ("" if part_name == "train" else f", or a file for it by --{part_name}")
-            )
     return parts
 
 
@@ -257,11 +270,46 @@ def _show_every_token(parts: Parts) -> None:
                 parts["train"][source] = part.pop(source)
 
 
+def joined(parts: Parts) -> dict[Text, list[Text]]:
+    """All sources with their targets."""
+    return {source: targets for part in parts.values() for source, targets in part.items()}
+
+
+def _divided(table: Table, cut_off: Sequence[Split], *, complete: bool) -> Iterator[tuple[Text, Split]]:
+    """Each source, in the file's order, with its part: what is not cut off to test or to validate is trained on.
+
+    In a file so small that a part would get too few, the sources with the lowest SHA-256 are cut off instead.
+    """
+    sources, unit = table.targets, table.source_tokens
+    counts = Counter(part_of(source, unit, complete=complete) for source in sources)
+    least = max(1, min(FEWEST, len(sources) // 4))
+    if all(counts[part] >= least for part in (*cut_off, "train")):
+        for source in sources:
+            part = part_of(source, unit, complete=complete)
+            yield source, part if part in cut_off else "train"
+        return
+    order = sorted(sources, key=lambda source: _digest(source, unit))
+    chosen: dict[Text, Split] = {}
+    for place, part in enumerate(cut_off):
+        most = len(sources) - len(chosen) - least * (len(cut_off) - place)  # the others get theirs
+        size = min(max(counts[part], least), most)
+        chosen |= dict.fromkeys(order[len(chosen) : len(chosen) + size], part)
+    for source in sources:
+        yield source, chosen.get(source, "train")
+
+
 def part_of(source: Text, unit: Tokens, *, complete: bool) -> Split:
-    """The part that a source belongs to, by the SHA-256 of its text in UTF-8: the same in every run, on any machine."""
-    byte = hashlib.sha256(_shown(source, unit).encode()).digest()[0]
+    """The part that a source belongs to, by the SHA-256 of its text in UTF-8: the same in every run, on any machine.
+
+    Small files are divided otherwise, see `split`.
+    """
+    byte = _digest(source, unit)[0]
     test, validation = (HELD_OUT, HELD_OUT_VALIDATION) if complete else (TEST, VALIDATION)
     return "test" if byte < test else "validation" if byte < validation else "train"
+
+
+def _digest(source: Text, unit: Tokens) -> bytes:
+    return hashlib.sha256(_shown(source, unit).encode()).digest()
 
 
 def described(table: Table, parts: Parts) -> str:
@@ -269,13 +317,13 @@ def described(table: Table, parts: Parts) -> str:
     sources = list(table.targets)
     targets = [target for each in table.targets.values() for target in each]
     lines = [
-        f"{table.name}: {table.lines:,} lines, {table.pairs:,} different pairs of {len(sources):,} sources",
-        f"  {table.duplicates:,} lines repeat a pair, and are dropped",
+        f"{table.name}: {table.lines:,} pairs, {table.pairs:,} of them different, of {len(sources):,} sources",
+        f"  {table.duplicates:,} repeat one before, and are dropped",
         f"  {table.contradictions:,} sources have several targets; each of them counts as right",
     ]
     for side, unit, texts in (("sources", table.source_tokens, sources), ("targets", table.target_tokens, targets)):
         counts = Counter(token for text in texts for token in text)
-        shown = " ".join(f"{token!r} {_share(count, counts.total())}" for token, count in counts.most_common(8))
+        shown = " ".join(f"{token!r:.30} {_share(count, counts.total())}" for token, count in counts.most_common(8))
         lines += [
             f"  {side} are read as {unit}: {len(counts):,} different, most of them {shown}",
             f"    lengths {_histogram(Counter(map(len, texts)))}",
@@ -317,20 +365,19 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         if b"\0" in content:
             raise PairsError(f"{name}, line {number:,}: holds a zero byte, so this is no text file; save it as UTF-8")
         try:
-            text = content.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = content.decode()
         except UnicodeDecodeError as error:
             raise PairsError(
                 f"{name}, line {number:,}: byte {error.start + 1} is {content[error.start]:#04x}, which is not UTF-8;"
                 " save the file as UTF-8"
             ) from error
-        yield number, text.rstrip("\r\n")
+        yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
 
 
 def _rows(
-    first: list[tuple[int, str]], rest: Iterator[tuple[int, str]], reading: Reading, form: Format, name: str
+    lines: Iterator[tuple[int, str]], reading: Reading, form: Format, name: str
 ) -> Iterator[tuple[int, str, str]]:
     """Line, source and target of each pair."""
-    lines = (each for part in (first, rest) for each in part)
     if form == "jsonl":
         return _json_rows(lines, reading.columns, name)
     if form == "lexicon":
@@ -343,38 +390,51 @@ def _table_rows(
 ) -> Iterator[tuple[int, str, str]]:
     cells = _csv_cells(lines, name) if form == "csv" else ((line, text.split("\t")) for line, text in lines)
     filled = ((line, row) for line, row in cells if any(map(str.strip, row)))
-    places: list[int] | None = None
+    line, first = next(filled, (0, []))
+    if not first:
+        return
     if columns is None or all(map(str.isdecimal, columns)):
         places = [int(column) - 1 for column in columns or ("1", "2")]
-        if min(places) < 0:
-            raise PairsError("columns are counted from 1")
-    for line, row in filled:
-        if places is None:
-            assert columns is not None  # noqa: S101
-            if missing := [column for column in columns if column not in row]:
-                raise PairsError(
-                    f"{name}, line {line:,}: there is no column {missing[0]!r}; there are {', '.join(row):.200}"
-                )
-            places = [row.index(column) for column in columns]
-            continue
-        if len(row) <= max(places):
+        if len(first) <= max(places):
             raise PairsError(
-                f"{name}, line {line:,}: has {len(row)} {'column' if len(row) == 1 else 'columns'}, and column"
-                f" {max(places) + 1} is wanted; columns of {form.upper()} are parted by a"
-                f" {'comma' if form == 'csv' else 'tab'}"
+                f"{name}, line {line:,}: has {_columns(first)}, and column {max(places) + 1} is wanted; columns of"
+                f" {form.upper()} are parted by a {'comma' if form == 'csv' else 'tab'}"
             )
-        if line == 1 and tuple(cell.strip().lower() for cell in row[:2]) == HEADER:
-            continue
+        is_header = tuple(cell.strip().lower() for cell in first[:2]) == HEADER
+    else:
+        if missing := [column for column in columns if column not in first]:
+            raise PairsError(
+                f"{name}, line {line:,}: there is no column {missing[0]!r}; there are {', '.join(first):.200}"
+            )
+        places = [first.index(column) for column in columns]
+        is_header = True
+    if not is_header:
+        yield line, first[places[0]], first[places[1]]
+    for line, row in filled:
+        if len(row) != len(first):
+            raise PairsError(
+                f"{name}, line {line:,}: has {_columns(row)}, and the first line has {len(first)};"
+                + (" a text with a comma needs quotes around it" if form == "csv" else " a text cannot hold a tab")
+            )
         yield line, row[places[0]], row[places[1]]
 
 
+def _columns(row: list[str]) -> str:
+    return "1 column" if len(row) == 1 else f"{len(row):,} columns"
+
+
 def _csv_cells(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line that it begins in."""
     reader = csv.reader((text + "\n" for _, text in lines), strict=True)
+    line = 1
     try:
         for row in reader:
-            yield reader.line_num, row
+            yield line, row
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise PairsError(f"{name}, line {reader.line_num:,}: is no CSV: {error}") from error
+        is_open = reader.line_num > line or "end of data" in str(error)
+        fault = "a quote opens here and is not closed" if is_open else f"is no CSV: {error}"
+        raise PairsError(f"{name}, line {line:,}: {fault}") from error
 
 
 def _json_rows(
@@ -400,7 +460,7 @@ def _json_rows(
 
 def _lexicon_rows(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, str, str]]:
     for line, text in lines:
-        if not text.strip() or text.startswith(";;;"):
+        if not text.strip() or text.startswith(COMMENT):
             continue
         word, *phonemes = text.partition(" #")[0].split()
         if not phonemes:
@@ -414,6 +474,8 @@ def _format_of(path: str, first: list[tuple[int, str]], reading: Reading) -> For
     if (found := SUFFIXES.get(Path(path).suffix.lower())) is not None:
         return found
     line = next((text for _, text in first if text.strip()), "")
+    if line.startswith(COMMENT):
+        return "lexicon"
     return "tsv" if "\t" in line else "jsonl" if line.lstrip().startswith("{") else "csv" if "," in line else "lexicon"
 
 

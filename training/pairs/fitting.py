@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,10 +52,14 @@ class WrongCheckpoint(Exception):
 class Ragged:
     """Sequences of ids of different lengths, in one array."""
 
-    def __init__(self, rows: Sequence[Sequence[int]]):
-        self.lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))  # (n,)
+    def __init__(self, rows: Iterable[Sequence[int]]):
+        lengths, ids = array("q"), array("i")
+        for row in rows:
+            lengths.append(len(row))
+            ids.extend(row)
+        self.lengths = np.array(lengths, dtype=np.int64)  # (n,)
         self._starts = np.cumsum(self.lengths) - self.lengths
-        self._ids = np.fromiter((each for row in rows for each in row), dtype=np.int32, count=int(self.lengths.sum()))
+        self._ids = np.array(ids, dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -92,14 +98,18 @@ def fit(
 
     checkpoint  a file to go on from if it is there, and to leave after each round
 
-    Raises `WrongCheckpoint`, or `Diverged` where the loss is no number any more.
+    Raises `Diverged` or `WrongCheckpoint`.
     """
     keras.utils.set_random_seed(recipe.seed)
     run = _Run(recipe, train, checkpoint)
     run.resume()
     progress = Progress(f"training {recipe.name}")
-    for epoch in range(run.epochs_done, recipe.epochs):
-        run.train_epoch(epoch, progress)
+    resumed_at = run.epochs_done
+    for epoch in range(resumed_at, recipe.epochs):
+        if run.rounds_without_gain >= recipe.patience:
+            say(f"no gain in {recipe.patience} rounds, so training ends here")
+            break
+        run.train_epoch(epoch, progress, resumed_at)
         if (epoch + 1) % run.epochs_a_round and epoch + 1 < recipe.epochs:
             continue
         exact, symbols = run.validate(validation)
@@ -108,9 +118,6 @@ def fit(
             f"epoch {epoch + 1} of {recipe.epochs}: loss {run.history['loss'][-1]:.4f}, of {len(validation):,} to"
             f" validate {exact:.2%} wrong, {symbols:.2%} of symbols"
         )
-        if run.rounds_without_gain >= recipe.patience:
-            say(f"no gain in {recipe.patience} rounds, so training ends here")
-            break
     return run.finish()
 
 
@@ -123,18 +130,18 @@ class _Run:
         pairs = [(source, target) for source, targets in train.items() for target in targets]
         if recipe.hold_out:
             pairs += _rare(pairs)
-        self.sources = Ragged([problem.source_ids(source) for source, _ in pairs])
-        self.targets = Ragged([problem.target_ids(target) for _, target in pairs])
+        self.sources = Ragged(problem.source_ids(source) for source, _ in pairs)
+        self.targets = Ragged(problem.target_ids(target) for _, target in pairs)
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(recipe.seed)
         self.layers = networks.Layers(problem, recipe.spec, dropout=recipe.dropout)
         self.model = self.layers.training
-        self.steps_an_epoch = math.ceil(len(pairs) / recipe.batch_size)
+        self.steps_an_epoch = math.ceil(len(self.sources) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
         self.optimizer = _optimizer(recipe, self.steps_an_epoch * recipe.epochs)
         self.optimizer.build(self.model.trainable_variables)
         self.step = _step(recipe, self.model, self.optimizer)
-        self.history: dict[str, list[float]] = {"loss": [], "wrong": [], "symbols_wrong": []}
+        self.history: dict[str, list[float]] = {"loss": [], "wrong": [], "symbols_wrong": [], "confidence": []}
         self.epochs_done = 0
         self.seconds = 0.0
         self.best: list[Any] = self.model.get_weights()
@@ -144,11 +151,11 @@ class _Run:
     def rounds_without_gain(self) -> int:
         return len(self.history["wrong"]) - self.best_round
 
-    def train_epoch(self, epoch: int, progress: Progress) -> None:
-        """Every pair once."""
+    def train_epoch(self, epoch: int, progress: Progress, resumed_at: int) -> None:
+        """Every pair once. Raises `Diverged`."""
         started = time.perf_counter()
         losses = np.zeros(2)
-        total = self.steps_an_epoch * self.recipe.epochs
+        total = self.steps_an_epoch * (self.recipe.epochs - resumed_at)
         for place, rows in enumerate(
             _bucketed(self.sources.lengths, self.targets.lengths, self.recipe.batch_size, self.rng)
         ):
@@ -159,13 +166,16 @@ class _Run:
             losses += self.step(self.sources.padded(rows), shifted, targets).numpy()
             if not np.isfinite(losses[0]):
                 raise Diverged
-            progress("steps", epoch * self.steps_an_epoch + place + 1, total)
+            progress("steps", (epoch - resumed_at) * self.steps_an_epoch + place + 1, total)
         self.epochs_done = epoch + 1
         self.seconds += time.perf_counter() - started
         self._loss = losses[0] / losses[1]
 
     def validate(self, validation: Targets) -> tuple[float, float]:
-        """The shares of wrong answers and of wrong symbols, with averaged weights. The best are kept."""
+        """The shares of wrong answers and of wrong symbols, with averaged weights. The best are kept.
+
+        On a small file many rounds are equal in both; of these the one that is surest of its answers is the best.
+        """
         last = self.model.get_weights()
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         averaged = graphs.rounded(self.model.get_weights())
@@ -173,11 +183,17 @@ class _Run:
         network = served(self.recipe.problem, self.recipe.spec, self.layers)
         score = scoring.score(self.recipe.problem, network, validation)
         self.model.set_weights(last)
-        for name, figure in (("loss", self._loss), ("wrong", score.wrong_rate), ("symbols_wrong", score.symbol_rate)):
+        figures = self._loss, score.wrong_rate, score.symbol_rate, score.confidence.mean()
+        for name, figure in zip(self.history, figures, strict=True):
             self.history[name].append(float(figure))
-        known = list(zip(*(self.history[name] for name in ("wrong", "symbols_wrong", "loss")), strict=True))
-        if known.index(min(known)) == len(known) - 1:
-            self.best, self.best_round = averaged, len(known)
+        *before, last_round = zip(
+            self.history["wrong"],
+            self.history["symbols_wrong"],
+            [-each for each in self.history["confidence"]],
+            strict=True,
+        )
+        if all(last_round < each for each in before):
+            self.best, self.best_round = averaged, len(before) + 1
         self._save()
         return score.wrong_rate, score.symbol_rate
 
@@ -194,15 +210,15 @@ class _Run:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as held:
+            with self.checkpoint.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 state = json.loads(str(held["state"]))
                 arrays = [held[f"array_{place}"] for place in range(len(held.files) - 1)]
-        except (OSError, ValueError, KeyError) as error:
-            raise WrongCheckpoint(f"{self.checkpoint} is no checkpoint: {error}") from error
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise WrongCheckpoint(f"{self.checkpoint} is no checkpoint: {error}; run without --resume") from error
         if state["run"] != self._identity():
             raise WrongCheckpoint(f"{self.checkpoint} is of other pairs or settings; run without --resume")
-        for variable, array in zip(self._variables(), arrays, strict=False):
-            variable.assign(array)
+        for variable, held_array in zip(self._variables(), arrays, strict=False):
+            variable.assign(held_array)
         self.best = arrays[len(self._variables()) :]
         self.rng.bit_generator.state = state["random"]
         for name in ("history", "epochs_done", "seconds", "best_round"):
@@ -219,7 +235,7 @@ class _Run:
         arrays = [*(variable.numpy() for variable in self._variables()), *self.best]
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         draft = self.checkpoint.with_suffix(".part.npz")
-        np.savez(draft, state=json.dumps(state), **{f"array_{place}": array for place, array in enumerate(arrays)})
+        np.savez(draft, state=json.dumps(state), **{f"array_{place}": each for place, each in enumerate(arrays)})
         draft.replace(self.checkpoint)
 
     def _variables(self) -> list[Any]:

@@ -108,7 +108,7 @@ is {rates.calibration_error:.1%}; it was {rates.uncalibrated_error:.1%} before.
 def mistakes(score: Score) -> str:
     """A sample of the wrong answers, spread over the test split, each with the nearest right ones."""
     wrong = [place for place, is_wrong in enumerate(score.wrong) if is_wrong]
-    shown = wrong[:: max(1, len(wrong) // MISTAKES)][:MISTAKES]
+    shown = wrong[:: max(1, -(-len(wrong) // MISTAKES))]
     if not shown:
         return "None on the test split."
     return "\n".join(

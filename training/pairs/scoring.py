@@ -24,6 +24,8 @@ INTERVAL = 0.95
 BINS = 15
 """Of the reliability diagram, equal in width (Guo et al., 2017)."""
 SEED = 2026
+CANDIDATES = np.geomspace(0.2, 5.0, 163)
+"""Temperatures, each 2% above the last."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,18 +69,21 @@ class Score:
     def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Both rates' 95% intervals, by a bootstrap over the sources.
 
-        Where nothing is wrong a bootstrap says nothing; then the rates are below what would hide in one run of 20.
+        Where no answer is wrong, or each is, a bootstrap says nothing. Then a bound is a rate that would show itself in
+        19 of 20 such runs.
         """
         rng = np.random.default_rng(SEED)
         n = len(self.wrong)
+        hidden = 1 - (1 - INTERVAL) ** (1 / n)
+        if not self.wrong.any():
+            return (0.0, hidden), (0.0, hidden)
         rates = np.empty((RESAMPLES, 2))
         for place in range(RESAMPLES):
             drawn = rng.integers(0, n, n)
             rates[place] = self.wrong[drawn].mean(), self.errors[drawn].sum() / self.symbols[drawn].sum()
-        if not self.wrong.any():
-            most = 1 - (1 - INTERVAL) ** (1 / n)
-            return (0.0, most), (0.0, most)
         low, high = np.quantile(rates, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
+        if self.wrong.all():
+            low[0] = 1 - hidden
         return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 
     def reliability(self) -> list[tuple[int, float, float]]:
@@ -125,7 +130,9 @@ def score(problem: Pairs, network: Network, targets: Mapping[Text, Sequence[Text
         for place, written in zip(places, problem.decode(decoded.ids), strict=True):
             answers[place] = tuple(map(str, written))
     nearest = [
-        min((distance(answer, target), -len(target)) for target in targets[source])
+        (0, -len(answer))
+        if answer in targets[source]
+        else min((distance(answer, target), -len(target)) for target in targets[source])
         for source, answer in zip(sources, answers, strict=True)
     ]
     return Score(
@@ -166,23 +173,33 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-def temperature(logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int32], wrong: npt.NDArray[np.bool_]) -> float:
+def temperature(
+    batches: Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]], wrong: npt.NDArray[np.bool_]
+) -> float:
     """The temperature at which confidence fits best to what is right, by the likelihood of right and wrong answers.
 
-    logits (n, T, V) along the answers that were written, ids (n, T) of these, padding 0 after their end.
+    batches  logits (n, T, V) along the answers that were written, and their ids (n, T), padding 0 after their end
+    wrong    whether each answer of all batches is wrong
+
+    Answers that are all right would be fitted best by boundless confidence. So the truth is drawn a little towards the
+    middle, the more the fewer answers there are (Platt, 1999).
     """
+    sure = np.concatenate([_log_confidence(logits, ids) for logits, ids in batches], axis=1)  # (C, n)
+    sure = np.minimum(sure, -1e-9)
+    right = np.where(wrong, 1 / (wrong.sum() + 2), ((~wrong).sum() + 1) / ((~wrong).sum() + 2))
+    costs = -(right * sure + (1 - right) * np.log(-np.expm1(sure))).mean(axis=1)  # (C,)
+    return float(CANDIDATES[costs.argmin()])
+
+
+def _log_confidence(logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int32]) -> Floats:
+    """The logarithm of each answer's confidence (n,) at each of C temperatures (C, n)."""
     is_real = ids != 0
-    chosen = np.take_along_axis(logits, ids[..., None], axis=-1)[..., 0].astype(np.float64)
-
-    def cost(value: float) -> float:
-        scaled = logits.astype(np.float64) / value
-        highest = scaled.max(axis=-1)
-        total = highest + np.log(np.exp(scaled - highest[..., None]).sum(axis=-1))
-        sure = np.where(is_real, chosen / value - total, 0.0).sum(axis=1)  # log of the confidence (n,)
-        sure = np.minimum(sure, -1e-9)
-        return float(-np.where(wrong, np.log(-np.expm1(sure)), sure).mean())
-
-    candidates = np.geomspace(0.2, 5.0, 65)
-    best = float(min(candidates, key=cost))
-    finer = np.geomspace(best / 1.05, best * 1.05, 21)
-    return float(min(finer, key=cost))
+    rows = logits[is_real].astype(np.float64)  # (m, V), without padding
+    rows -= rows.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(rows, ids[is_real][:, None], axis=-1)[:, 0]  # (m,)
+    answers = np.nonzero(is_real)[0]  # of which answer each row is a symbol
+    found = np.empty((len(CANDIDATES), len(ids)))
+    for place, value in enumerate(CANDIDATES):
+        symbols = chosen / value - np.log(np.exp(rows / value).sum(axis=-1))
+        found[place] = np.bincount(answers, weights=symbols, minlength=len(ids))
+    return found

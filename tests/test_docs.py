@@ -146,19 +146,20 @@ def clone(tmp_path: Path) -> Path:
 def test_the_guide_leads_from_a_file_to_an_answer(clone: Path) -> None:
     """Each command of the guide, in turn."""
     with contextlib.ExitStack() as running:
-        port = 0
-        for command, shown in re.findall(r"^\$ (.+)\n(.*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE):
+        port, asked = 0, 0
+        for command, shown in re.findall(r"^\$ (.+)\n(?=(.*)$)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE):
             if command == "make serve":
                 port = running.enter_context(service.running(models_dir=clone / "models", drain_s=0)).port
             elif command.startswith("curl"):
                 answer, expected = json.loads(output(port, *shlex.split(command))), json.loads(shown)
+                asked += 1
                 assert {**answer, "target": "", "confidence": 0} == {**expected, "target": "", "confidence": 0}
             else:
                 done = subprocess.run(
                     ["bash", "-o", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=400
                 )
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert port
+        assert asked == 1
     assert {path.parent.name for path in clone.glob("models/*/*")} == {"times", "times-back"}
     assert (clone / "models" / "times" / "2" / "report" / "card.md").exists()
 

@@ -14,7 +14,7 @@ def test_a_problem_is_rebuilt_from_its_spec(problem: Problem) -> None:
 
 
 def test_the_kinds_are_the_modules() -> None:
-    assert kinds() == ["addition", "reversal"]
+    assert kinds() == ["addition", "pairs", "reversal"]
 
 
 GOOD = Addition(2, 3, 99, "term").spec()
@@ -25,7 +25,7 @@ GOOD = Addition(2, 3, 99, "term").spec()
     [
         ({}, "unknown kind of problem None"),
         (GOOD | {"kind": "../addition"}, "unknown kind"),
-        (GOOD | {"kind": "division"}, "there are addition, reversal"),
+        (GOOD | {"kind": "division"}, "there are addition, pairs, reversal"),
         (GOOD | {"extra": 1}, "extra"),
         ({key: value for key, value in GOOD.items() if key != "largest"}, "largest"),
         (GOOD | {"largest": "99"}, "must be an integer"),

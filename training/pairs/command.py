@@ -89,14 +89,16 @@ def run(options: argparse.Namespace) -> int:
     problem, reading, parts, sha256 = _read(options)
     recipe = _recipe(options, problem, parts, sha256)
     wanted = output.destination(options.out, recipe, replace=options.replace)
+    checkpoint = output.RUNS / options.name / CHECKPOINT
+    if not options.resume:
+        checkpoint.unlink(missing_ok=True)
+    elif not checkpoint.exists():
+        raise CallError(f"there is no stopped run of {options.name} to go on with; leave out --resume")
     print(json.dumps({key: value for key, value in recipe.as_data().items() if key != "problem"}), flush=True)
 
     environment.load_keras()
     from training.pairs import fitting
 
-    checkpoint = output.RUNS / options.name / CHECKPOINT
-    if not options.resume:
-        checkpoint.unlink(missing_ok=True)
     try:
         with stopping.stopped_at_once(lambda: _stopped(checkpoint)):
             fit = fitting.fit(recipe, parts["train"], parts["validation"], checkpoint=checkpoint)

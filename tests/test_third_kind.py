@@ -117,7 +117,7 @@ def test_the_document_has_it(running: service.Service) -> None:
     _, document = running.ask("GET", "/openapi.json")
     schemas = document["components"]["schemas"]
     assert schemas[f"{NAME}_request"]["properties"]["digits"]["pattern"] == "^[1-3]{4}$"
-    assert set(schemas[f"{NAME}_response"]["properties"]) == {*TRUTH, "confidence", "model"}
+    assert set(schemas[f"{NAME}_response"]["properties"]) == {*TRUTH, "confidence", "model", "reason"}
     content = document["paths"]["/models/{name}/predict"]["post"]["requestBody"]["content"]["application/json"]
     request = content["examples"][NAME]["value"]
     assert running.ask("POST", f"/models/{NAME}/predict", request)[0] == 200

@@ -18,8 +18,12 @@ Answer = tuple[int, ...]
 
 
 def following(source: int, written: Answer) -> FloatArray:
-    """How likely each symbol is (V,), for one source, after what was written: any numbers, and always the same."""
-    return np.random.default_rng([source, *written]).dirichlet(np.full(SYMBOLS, 0.7)).astype(np.float32)
+    """How likely each symbol is (V,), for one source, after what was written: any numbers, and always the same.
+
+    All but padding, which is no part of an answer.
+    """
+    likely = np.random.default_rng([source, *written]).dirichlet(np.full(SYMBOLS - 1, 0.7))
+    return np.array([0, *likely], dtype=np.float32)
 
 
 class Written:
@@ -48,7 +52,7 @@ def cut(row: list[int]) -> Answer:
 
 def exhaustive(source: int) -> list[tuple[float, Answer]]:
     """Every answer there is, the likeliest first."""
-    everything = {cut(list(each)) for each in itertools.product(range(SYMBOLS), repeat=LENGTH)}
+    everything = {cut(list(each)) for each in itertools.product(range(1, SYMBOLS), repeat=LENGTH)}
     likely = [
         (math.prod(float(following(source, each[:place])[symbol]) for place, symbol in enumerate(each)), each)
         for each in everything

@@ -240,6 +240,8 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
         parts[part][source] = table.targets[source]
     if complete:
         _show_every_token(parts)
+        if empty := [part for part in cut_off if not parts[part]]:
+            raise PairsError(f"{table.name} has too few sources that share their tokens; none is left for {empty[0]}")
     for given, other in others.items():
         if twice := next((source for source in other.targets if source in table.targets), None):
             raise PairsError(

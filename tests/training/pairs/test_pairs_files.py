@@ -295,16 +295,21 @@ def test_the_order_of_lines_and_the_format_do_not_change_the_split(tmp_path: Pat
     assert {name: set(part) for name, part in one.items()} == {name: set(part) for name, part in other.items()}
 
 
-@given(st.integers(3, 150), st.sampled_from([(), ("test",), ("validation",), ("test", "validation")]), st.booleans())
-def test_every_part_of_a_small_file_has_sources(n: int, given_parts: tuple[Split, ...], complete: bool) -> None:
+@given(st.integers(3, 150), st.sampled_from([(), ("test",), ("validation",), ("test", "validation")]))
+def test_every_part_of_a_small_file_has_sources(n: int, given_parts: tuple[Split, ...]) -> None:
     table = table_of(n)
     others = {name: Table(name, "words", "words", {(name,): [("x",)]}, 1) for name in given_parts}
-    parts = files.split(table, others, complete=complete)
+    parts = files.split(table, others)
     cut_off = [name for name in parts if name not in others]
     least = min(5, max(1, n // 4))
     assert all(len(parts[name]) >= least for name in cut_off)
     assert all(parts[name] == others[name].targets for name in others)
     assert sorted(source for name in cut_off for source in parts[name]) == sorted(table.targets)
+
+
+def test_a_whole_domain_whose_tokens_stand_alone_leaves_nothing_to_test() -> None:
+    with pytest.raises(PairsError, match="none is left for test"):
+        files.split(table_of(20), complete=True)
 
 
 def test_what_a_small_file_tests_with_has_the_lowest_hashes() -> None:

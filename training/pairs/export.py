@@ -117,7 +117,7 @@ def prove(
         progress=progress,
     )
     progress.close()
-    spread = list(targets)[:: -(-len(targets) // GOLDEN_EXAMPLES)]
+    spread = sorted(targets)[:: -(-len(targets) // GOLDEN_EXAMPLES)]
     score = scoring.score(problem, onnx_runtime.load(files), {source: targets[source] for source in spread})
     agreement = {name: vars(each) for name, each in outcome.agreements.items()}
     proven = replace(draft, evaluation=outcome.proof, agreement=agreement, golden=_golden(problem, score))

@@ -29,6 +29,7 @@ from seq2seq import bundle
 from seq2seq.decoding import Autoregressive
 from seq2seq.runtimes import onnx
 from seq2seq.vocabulary import IdArray
+from training.pairs.scoring import distance
 
 Words = Mapping[str, Sequence[str]]
 """Words with their pronunciations, phonemes separated by blanks."""
@@ -154,21 +155,11 @@ def _timed(trained: Trained, words: Sequence[str]) -> tuple[list[str], float]:
 def errors(answers: Sequence[str], test: Words) -> tuple[Counts, Counts]:
     """For each word, how many edits its answer is away from the nearest pronunciation, and the length of that one."""
     nearest = [
-        min((edits(answer.split(), sounds.split()), len(sounds.split())) for sounds in pronunciations)
+        min((distance(answer.split(), sounds.split()), len(sounds.split())) for sounds in pronunciations)
         for answer, pronunciations in zip(answers, test.values(), strict=True)
     ]
     wrong, length = np.array(nearest).T
     return wrong, length
-
-
-def edits(written: Sequence[str], right: Sequence[str]) -> int:
-    """How many items have to be replaced, added or taken out to make one of the other."""
-    row = list(range(len(right) + 1))
-    for i, here in enumerate(written, start=1):
-        above, row = row, [i]
-        for j, there in enumerate(right, start=1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (here != there)))
-    return row[-1]
 
 
 def share(wrong: npt.NDArray[Any], of: Counts) -> dict[str, float]:

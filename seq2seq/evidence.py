@@ -75,8 +75,8 @@ class ErrorRates:
     tested                how many sources were asked, and wrong: how many were answered wrongly
     symbols               of the nearest right answers, and symbol_errors: to be inserted, deleted or replaced
     wrong_interval        of the share of wrong answers, at 95%, by a bootstrap over the sources
-    symbol_interval       of the share of wrong symbols, likewise
-    temperature           by which the logits are divided, so that confidence means something (Guo et al., 2017)
+    symbol_interval       the same of the share of wrong symbols
+    temperature           divides the logits, so that confidence fits the share of right answers (Guo et al., 2017)
     calibration_error     expected, of the confidence; uncalibrated_error: the same before
     reliability           a row for each bin of confidence: how many answers, their mean confidence, the share right
     batch_sizes           in which each source was asked, all with the same answer

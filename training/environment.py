@@ -5,11 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import platform
 import sys
 import tempfile
+from typing import Any
 
 PACKAGES = ("keras", "tensorflow", "numpy", "matplotlib", "onnx", "tf2onnx", "onnxruntime")
 """What training needs; a bundle tells their versions."""
+
+
+def versions() -> dict[str, Any]:
+    """The versions of Python and of these packages, as a bundle's record of its training holds them."""
+    packages = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "packages": packages}
 
 
 class WrongEnvironment(Exception):

@@ -5,9 +5,7 @@ Knows nothing of fitting; it takes what a fit gave. Every graph is read back fro
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
 from training import data, fused, networks, report, verifying
-from training.environment import PACKAGES
+from training.environment import versions
 from training.fitting import Fit
 from training.progress import Progress
 from training.recipes import Recipe
@@ -46,8 +44,7 @@ def draft(recipe: Recipe, fit: Fit, *, name: str, version: str) -> Manifest:
         "seconds": round(fit.seconds, 1),
         "validation_seen": fit.validation_seen,
         "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
-        "python": platform.python_version(),
-        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        **versions(),
     }
     return Manifest(name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {})
 

@@ -41,8 +41,8 @@ MOST_IN_PATTERN = 200
 class Pairs(Problem):
     """Texts of up to `longest_source` tokens; answers have up to `longest_target`.
 
-    source_tokens  whether tokens are characters, or words between blanks; target_tokens likewise
-    source_symbols the tokens that a source may hold, sorted; target_symbols likewise
+    source_tokens  what a token of a source is: a character, or a word; target_tokens of a target
+    source_symbols the tokens that a source may hold, sorted; target_symbols those of a target
     normalization  the Unicode form that a text is brought into
     fold_case      whether a source's case is folded
     domain         the states of the automaton that accepts all sources there are, if the pairs were all there are;

@@ -82,7 +82,7 @@ def prove(
 
 
 def _check_domain(bundle: Bundle, problem: Pairs, targets: Mapping[Text, Text]) -> None:
-    """Check that every source, written as a request, is read as that source, and that there are no others."""
+    """Check that the problem reads every source as it stands in the file, and accepts no other."""
     for source in targets:
         request = problem.input.value(source)
         try:

@@ -14,6 +14,7 @@ from benchmarks import chart, environments, pronunciation
 from benchmarks.environments import CannotPrepare
 from benchmarks.pronunciation import Trained, Words
 from examples.pronunciation import make_pairs
+from training.pairs import scoring
 
 TEST = {"tomato": ["T AH M EY T OW", "T AH M AA T OW"], "a": ["AH", "EY"], "ox": ["AA K S"]}
 
@@ -23,7 +24,7 @@ TEST = {"tomato": ["T AH M EY T OW", "T AH M AA T OW"], "a": ["AH", "EY"], "ox":
     [("", "", 0), ("", "AH", 1), ("AH", "", 1), ("K AE T", "K AE T", 0), ("K AE T", "AE T S", 2), ("B AH T", "B T", 1)],
 )
 def test_edits(written: str, right: str, distance: int) -> None:
-    assert pronunciation.edits(written.split(), right.split()) == distance
+    assert scoring.distance(written.split(), right.split()) == distance
 
 
 def test_the_nearest_pronunciation_counts() -> None:

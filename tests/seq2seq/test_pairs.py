@@ -182,7 +182,7 @@ def test_a_manifest_gives_the_same_problem(problem: Pairs) -> None:
         {"normalization": "NFX"},
         {"fold_case": 1},
         {"domain": ((1,), (0, 2))},
-        {"domain": Acceptor.of([[2], [6] * 6]).states},  # a symbol that there is not
+        {"domain": Acceptor.of([[2], [6] * 6]).states},  # no such symbol
         {"domain": Acceptor.of([[1, 2, 2, 2, 2, 2]]).states},  # the end
         {"domain": Acceptor.of([[2] * 7]).states},  # too long
     ],

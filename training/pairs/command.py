@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
     """Declare the command and its options, and those of other commands where a file of pairs is the only truth."""
     command = commands.add_parser("fit-pairs", help="train on a file of pairs and save a bundle")
     command.add_argument("file", metavar="FILE", help="TSV, CSV, JSON Lines or a lexicon; - is standard input")
-    command.add_argument("--name", required=True, help="the model's name, by which it is served")
+    command.add_argument("--name", required=True, help="what the model is called in requests")
     command.add_argument(
         "--out", type=Path, help="the bundle's directory (default: the next version under models/NAME)"
     )

@@ -6,9 +6,7 @@ Every graph is read back from its file before it is judged.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
-import platform
 import zipfile
 from collections.abc import Container, Iterator
 from dataclasses import replace
@@ -31,7 +29,7 @@ from seq2seq.proving.running import Logits, Mistake
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
-from training.environment import PACKAGES
+from training.environment import versions
 from training.pairs import graphs, networks, scoring
 from training.pairs.files import Reading, Text
 from training.pairs.fitting import PairsFit, Ragged, Targets, served
@@ -61,8 +59,7 @@ def draft(recipe: PairsRecipe, fit: PairsFit, reading: Reading, *, version: str)
         "seconds": round(fit.seconds, 1),
         "best_round": fit.best_round,
         "history": {key: [round(value, 6) for value in values] for key, values in fit.history.items()},
-        "python": platform.python_version(),
-        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        **versions(),
     }
     return Manifest(recipe.name, version, recipe.problem, fit.spec, training, UNKNOWN, {}, (), {})
 

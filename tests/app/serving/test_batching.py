@@ -360,7 +360,7 @@ def test_loop_that_ends_gives_up_the_batch_and_the_next_one_is_served() -> None:
 
 
 async def test_one_answer_is_given_in_a_turn_of_the_loop() -> None:
-    """Who asks again at once would else have all the loop."""
+    """Otherwise a client that asks again at once could keep the loop for itself."""
     gate = Gate()
     batcher = AwaitingBatcher(gate, 8)
     futures = [batcher.submit(item) for item in range(8)]

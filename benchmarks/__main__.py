@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, cost, pronunciation, serving, serving_report, startup, training
+from benchmarks import chart, cost, fitting, pronunciation, serving, serving_report, startup, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import table
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         ("startup", "time to the first answer, memory, size on disk", _startup, startup.table_rows),
         ("training", "the tutorials' recipes as given against ours", _training, training.table_rows),
         ("cost", "a request part by part, and a network's cost by its size", _cost, cost.table_rows),
+        ("fitting", "words a second in training, and in PyTorch", _fitting, fitting.table_rows),
         ("pronunciation", "others on the test words of an example", _pronunciation, pronunciation.table_rows),
     ):
         command = commands.add_parser(name, help=help_)
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(name=name, run=run, rows=rows)
         if name in ("serving", "startup"):
             command.add_argument("--only", metavar="NAMES", help=f"some of {','.join(CONTENDERS)}")
-        if name not in ("training", "pronunciation"):
+        if name not in ("training", "fitting", "pronunciation"):
             command.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="where the bundles are")
         if name == "serving":
             command.add_argument("--seconds", type=int, help="length of a measured window")
@@ -100,6 +101,10 @@ def _training(options: argparse.Namespace) -> dict[str, Any]:
 
 def _cost(options: argparse.Namespace) -> dict[str, Any]:
     return cost.run(options.models.resolve(), repeats=options.rounds or (300 if options.quick else 2_000))
+
+
+def _fitting(options: argparse.Namespace) -> dict[str, Any]:
+    return fitting.run(rounds=options.rounds or (1 if options.quick else 5), seconds=5 if options.quick else 15)
 
 
 def _pronunciation(options: argparse.Namespace) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
         "training": _training,
         "cost": _cost,
         "pronunciation": _pronunciation,
+        "fitting": _fitting,
     }[data["benchmark"]](data)
     if not data["rows"]:
         return
@@ -146,6 +147,11 @@ def _pronunciation(data: Mapping[str, Any]) -> list[Any]:
         )
         for what in ("words", "phonemes")
     ]
+
+
+def _fitting(data: Mapping[str, Any]) -> list[Any]:
+    rates = [(row["contender"], row["words_per_second"]["median"]) for row in data["rows"]]
+    return [_bars("training on pairs, words a second", rates)]
 
 
 def _lines(title: str, label: str, x: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:

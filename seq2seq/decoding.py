@@ -111,7 +111,6 @@ class Autoregressive:
             probabilities, following = self.step(symbols.reshape(-1), states)
             with np.errstate(divide="ignore"):
                 steps = np.log(probabilities, dtype=np.float64).reshape(batch, width, -1)
-            steps[..., self.start] = -np.inf  # it fills an answer that has ended, and is no part of any other
             steps[ended] = -np.inf
             steps[ended, self.start] = 0.0  # an answer that has ended stays as likely as it is
             total = (scores[..., None] + steps).reshape(batch, -1)  # (B, width * V)

@@ -80,7 +80,7 @@ class ErrorRates:
     calibration_error     expected, of the confidence; uncalibrated_error: the same before
     reliability           a row for each bin of confidence: how many answers, their mean confidence, the share right
     batch_sizes           in which each source was asked, all with the same answer
-    pairs                 SHA-256 of all pairs, normalised and sorted
+    pairs                 SHA-256 of the tested pairs, normalised and sorted
     graph                 SHA-256 of the served graph
     """
 

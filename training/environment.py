@@ -13,6 +13,9 @@ from typing import Any
 PACKAGES = ("keras", "tensorflow", "numpy", "matplotlib", "onnx", "tf2onnx", "onnxruntime")
 """What training needs; a bundle tells their versions."""
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""The CPU cores that this process may use."""
+
 
 def versions() -> dict[str, Any]:
     """The versions of Python and of these packages, as a bundle's record of its training holds them."""
@@ -24,8 +27,10 @@ class WrongEnvironment(Exception):
     """Training cannot run here. The message says in one line why."""
 
 
-def load_keras() -> None:
+def load_keras(*, core_each: bool = False) -> None:
     """Import Keras on TensorFlow with its own defaults. Raises `WrongEnvironment`.
+
+    core_each   whether each operation shall run on one core, and as many at a time as there are cores
 
     A shell may export another backend or limits on epochs (`KERAS_...`), a notebook its own Matplotlib backend, and the
     user's keras.json or matplotlibrc other defaults. None of these is part of a recipe. Export and plots import
@@ -41,6 +46,8 @@ def load_keras() -> None:
     os.environ.pop("MPLBACKEND", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if core_each:  # read once, when TensorFlow first computes
+        os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": str(CORES)}
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "keras" not in sys.modules:
         with tempfile.TemporaryDirectory() as home:  # read once, on import

@@ -157,13 +157,19 @@ def read_pairs(manifest: Manifest, source: Source) -> tuple[Table, Parts]:
     except (KeyError, TypeError) as error:
         raise PairsError(f"{manifest.name} {manifest.version} does not say how its file was read: {error}") from error
     table = files.read(source.pairs, reading)
-    if table.sha256 != sha256:
-        raise PairsError(
-            f"{table.name} holds other pairs than {manifest.name} {manifest.version} was made from: their SHA-256 is"
-            f" {table.sha256}, not {sha256}"
-        )
     others: dict[Split, Table] = {} if source.test is None else {"test": files.read(source.test, reading)}
-    return table, files.split(table, others, complete=complete)
+    parts = files.split(table, others, complete=complete)
+    expected = [(table.name, table.targets, sha256, "was made from")]
+    if isinstance(manifest.evaluation, ErrorRates):
+        test = source.test or f"{table.name}, less what is trained on,"
+        expected.append((test, parts["test"], manifest.evaluation.pairs, "was tested with"))
+    for name, targets, recorded, how in expected:
+        if (found := files.sha256_of(targets)) != recorded:
+            raise PairsError(
+                f"{name} holds other pairs than {manifest.name} {manifest.version} {how}: their SHA-256 is {found}, not"
+                f" {recorded}"
+            )
+    return table, parts
 
 
 def _keras_logits(loaded: Bundle) -> Logits:

@@ -54,7 +54,7 @@ def _network(problem: Problem, data: ManifestFile) -> NetworkSpec:
     if not isinstance(recipe, dict):
         raise ValueError(f"training.recipe must be an object, not {recipe!r:.60}")
     made = {
-        "problem": problem.spec(),
+        **({} if spec.family in VARYING else {"problem": problem.spec()}),
         "family": spec.family,
         "encoder_units": list(spec.encoder_units),
         "decoder_units": list(spec.decoder_units),

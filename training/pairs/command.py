@@ -19,7 +19,7 @@ from training import command_line, environment, output, stopping
 from training.command_line import CallError
 from training.pairs import files, recipes, report
 from training.pairs.files import Format, Parts, Reading, Split, Table
-from training.pairs.recipes import PairsRecipe
+from training.pairs.recipes import PairsRecipe, Precision
 from training.pairs.scoring import Score
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "label_smoothing": {"type": float, "help": "the share of each target that is spread over all symbols"},
     "noise": {"type": float, "help": "the share of symbols told to the decoder that are replaced by random ones"},
     "weight_decay": {"type": float, "help": "how strongly weights are pulled towards 0"},
+    "precision": {"choices": get_args(Precision), "help": "of products in training; bfloat16 may be faster"},
     "averaging": {"type": float, "help": "the momentum of the averaged weights"},
     "seed": {"type": int, "help": "seeds weights and data"},
 }
@@ -94,9 +95,9 @@ def run(options: argparse.Namespace) -> int:
         checkpoint.unlink(missing_ok=True)
     elif not checkpoint.exists():
         raise CallError(f"there is no stopped run of {options.name} to go on with; leave out --resume")
-    print(json.dumps({key: value for key, value in recipe.as_data().items() if key != "problem"}), flush=True)
+    print(json.dumps(recipe.as_data()), flush=True)
 
-    environment.load_keras()
+    environment.load_keras(core_each=True)
     from training.pairs import fitting
 
     try:
@@ -223,7 +224,7 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Reading, Parts, str]:
     parts = files.split(table, others, complete=options.complete)
     print(files.described(table, parts), flush=True)
     problem = files.problem_of([table, *others.values()], reading, complete=options.complete)
-    return problem, alike, parts, table.sha256
+    return problem, alike, parts, files.sha256_of(table.targets)
 
 
 def _columns(text: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
 from training.environment import versions
 from training.pairs import graphs, networks, scoring
-from training.pairs.files import Reading, Text
+from training.pairs.files import Reading, Text, sha256_of
 from training.pairs.fitting import PairsFit, Ragged, Targets, served
 from training.pairs.recipes import PairsRecipe
 from training.pairs.scoring import Score
@@ -156,7 +156,7 @@ def evaluate(
         temperature=float(temperature),
         uncalibrated_error=round(uncalibrated, 6),
         batch_sizes=BATCH_SIZES,
-        pairs=draft.training["recipe"]["pairs_sha256"],
+        pairs=sha256_of(test),
         graph=hashlib.sha256((directory / "greedy.onnx").read_bytes()).hexdigest(),
         runtime=f"ONNX Runtime {ort.__version__}",
     )

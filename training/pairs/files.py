@@ -102,7 +102,6 @@ class Table:
 
     lines       how many pairs were read
     duplicates  how many of these were there before
-    sha256      of the pairs, normalised and sorted, whatever the format
     """
 
     name: str
@@ -123,14 +122,6 @@ class Table:
     def contradictions(self) -> int:
         """How many sources have several targets."""
         return sum(len(targets) > 1 for targets in self.targets.values())
-
-    @property
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for source, targets in sorted(self.targets.items()):
-            for target in sorted(targets):
-                digest.update(("\x1f".join(source) + "\t" + "\x1f".join(target) + "\n").encode())
-        return digest.hexdigest()
 
 
 def read(path: str, reading: Reading) -> Table:
@@ -249,6 +240,7 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
                 " must not be trained on"
             )
         parts[given] = other.targets
+        _check_tokens(table, other)
     if {"validation", "test"} <= others.keys() and (
         twice := next(iter(parts["validation"].keys() & parts["test"]), None)
     ):
@@ -256,6 +248,19 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
             f"{others['test'].name}: {_shown(twice, table.source_tokens)!r} is in {others['validation'].name} too"
         )
     return parts
+
+
+def _check_tokens(table: Table, other: Table) -> None:
+    """Check that a file to validate or to test with has no token that is never trained on. Raises `PairsError`."""
+    known = {token for source in table.targets for token in source}
+    written = {token for targets in table.targets.values() for target in targets for token in target}
+    for source, targets in other.targets.items():
+        for side, tokens, trained_on in (("source", source, known), *(("target", each, written) for each in targets)):
+            if unknown := next((token for token in tokens if token not in trained_on), None):
+                raise PairsError(
+                    f"{other.name}: the {side} token {unknown!r}, with {_shown(source, other.source_tokens)!r}, is not"
+                    f" in {table.name}; add pairs with it there, or drop this one"
+                )
 
 
 def _show_every_token(parts: Parts) -> None:
@@ -270,6 +275,15 @@ def _show_every_token(parts: Parts) -> None:
             elif not shown <= known:
                 known |= shown
                 parts["train"][source] = part.pop(source)
+
+
+def sha256_of(targets: Mapping[Text, Sequence[Text]]) -> str:
+    """The SHA-256 of pairs, sorted; the same whatever the format and the order of their file."""
+    digest = hashlib.sha256()
+    for source, found in sorted(targets.items()):
+        for target in sorted(found):
+            digest.update(("\x1f".join(source) + "\t" + "\x1f".join(target) + "\n").encode())
+    return digest.hexdigest()
 
 
 def joined(parts: Parts) -> dict[Text, list[Text]]:

@@ -14,6 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from seq2seq.problem import END_ID
 from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
-from training.pairs import graphs, networks, scoring
-from training.pairs.files import Text
+from training import environment
+from training.pairs import graphs, networks, scoring, teacher_forcing
+from training.pairs.files import Text, sha256_of
 from training.pairs.recipes import PairsRecipe
 from training.progress import Progress
 from training.stopping import Diverged
@@ -39,6 +41,8 @@ ROUND_STEPS = 200
 """A round, after which is validated, has this many steps at least, and whole epochs."""
 SEEN_AN_EPOCH = 50
 """Each token of a whole domain is seen in so many pairs an epoch at least; one number of a million is called zero."""
+FEWEST_A_PART = 32
+"""A core computes so many rows of a batch at least."""
 BETA_2 = 0.99
 CLIP_NORM = 1.0
 
@@ -101,7 +105,7 @@ def fit(
     Raises `Diverged` or `WrongCheckpoint`.
     """
     keras.utils.set_random_seed(recipe.seed)
-    run = _Run(recipe, train, checkpoint)
+    run = _Run(recipe, train, validation, checkpoint)
     run.resume()
     progress = Progress(f"training {recipe.name}")
     resumed_at = run.epochs_done
@@ -112,7 +116,7 @@ def fit(
         run.train_epoch(epoch, progress, resumed_at)
         if (epoch + 1) % run.epochs_a_round and epoch + 1 < recipe.epochs:
             continue
-        exact, symbols = run.validate(validation)
+        exact, symbols = run.validate()
         progress.close()
         say(
             f"epoch {epoch + 1} of {recipe.epochs}: loss {run.history['loss'][-1]:.4f}, of {len(validation):,} to"
@@ -124,8 +128,9 @@ def fit(
 class _Run:
     """A run under way."""
 
-    def __init__(self, recipe: PairsRecipe, train: Targets, checkpoint: Path | None):
-        self.recipe = recipe
+    def __init__(self, recipe: PairsRecipe, train: Targets, validation: Targets, checkpoint: Path | None):
+        self.recipe, self.validation = recipe, validation
+        self.data = [sha256_of(train), sha256_of(validation)]
         problem = recipe.problem
         pairs = [(source, target) for source, targets in train.items() for target in targets]
         if recipe.hold_out:
@@ -138,9 +143,9 @@ class _Run:
         self.model = self.layers.training
         self.steps_an_epoch = math.ceil(len(self.sources) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
-        self.optimizer = _optimizer(recipe, self.steps_an_epoch * recipe.epochs)
+        self.optimizer = optimizer(recipe, self.steps_an_epoch * recipe.epochs)
         self.optimizer.build(self.model.trainable_variables)
-        self.step = _step(recipe, self.model, self.optimizer)
+        self.step = step(recipe, self.layers, self.optimizer)
         self.history: dict[str, list[float]] = {"loss": [], "wrong": [], "symbols_wrong": [], "confidence": []}
         self.epochs_done = 0
         self.seconds = 0.0
@@ -171,7 +176,7 @@ class _Run:
         self.seconds += time.perf_counter() - started
         self._loss = losses[0] / losses[1]
 
-    def validate(self, validation: Targets) -> tuple[float, float]:
+    def validate(self) -> tuple[float, float]:
         """The shares of wrong answers and of wrong symbols, with averaged weights. The best are kept.
 
         On a small file many rounds are equal in both; of these the one that is surest of its answers is the best.
@@ -181,7 +186,7 @@ class _Run:
         averaged = graphs.rounded(self.model.get_weights())
         self.model.set_weights(averaged)
         network = served(self.recipe.problem, self.recipe.spec, self.layers)
-        score = scoring.score(self.recipe.problem, network, validation)
+        score = scoring.score(self.recipe.problem, network, self.validation)
         self.model.set_weights(last)
         figures = self._loss, score.wrong_rate, score.symbol_rate, score.confidence.mean()
         for name, figure in zip(self.history, figures, strict=True):
@@ -242,9 +247,8 @@ class _Run:
         return [*self.model.variables, *self.optimizer.variables]
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same in a run that goes on: its recipe, and how many pairs and ids there are."""
-        data = [len(self.sources), int(self.sources.lengths.sum()), int(self.targets.lengths.sum())]
-        found: dict[str, Any] = json.loads(json.dumps({"recipe": self.recipe.as_data(), "data": data}))
+        """What must be the same in a run that goes on: its recipe, and the pairs to train on and to validate with."""
+        found: dict[str, Any] = json.loads(json.dumps({"recipe": self.recipe.as_data(), "data": self.data}))
         return found
 
 
@@ -272,28 +276,39 @@ def _tokens(pair: tuple[Text, Text]) -> set[tuple[int, str]]:
     return {(side, token) for side, text in enumerate(pair) for token in text}
 
 
-def _step(recipe: PairsRecipe, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Any:
-    """One step over a batch, compiled once for all lengths: the sum of its symbols' losses, and their number."""
+def step(recipe: PairsRecipe, layers: networks.Layers, optimize: keras.optimizers.Optimizer) -> Any:
+    """One step over a batch, compiled once for all lengths: the sum of its symbols' losses, and their number.
+
+    Each core computes a part of the batch, alone: small products gain less from being shared.
+    """
     ids = tf.TensorSpec((None, None), tf.int32)
+    parts = min(environment.CORES, max(1, recipe.batch_size // FEWEST_A_PART))
+    variables = layers.training.trainable_variables
 
-    def step(source: Any, shifted: Any, target: Any) -> Any:
+    def losses(source: Any, shifted: Any, target: Any) -> Any:
+        logs = tf.nn.log_softmax(teacher_forcing.logits(layers, source, shifted, recipe.precision))
+        is_real = tf.cast(target != PADDING_ID, tf.float32)
+        true = -tf.gather(logs, target, batch_dims=2)  # (B, T)
+        spread = -tf.reduce_mean(logs[..., PADDING_ID + 1 :], axis=-1)
+        smoothed = (1 - recipe.label_smoothing) * true + recipe.label_smoothing * spread
+        return tf.stack([tf.reduce_sum(is_real * each) for each in (smoothed, true, tf.ones_like(true))])
+
+    def train(*batch: Any) -> Any:
+        rows = tf.shape(batch[0])[0]
+        cuts = [rows * part // parts for part in range(parts + 1)]
         with tf.GradientTape() as tape:
-            logits = model([source, shifted], training=True)
-            logs = tf.nn.log_softmax(logits)
-            is_real = tf.cast(target != PADDING_ID, tf.float32)
-            true = -tf.gather(logs, target, batch_dims=2)  # (B, T)
-            spread = -tf.reduce_mean(logs, axis=-1)
-            smoothed = (1 - recipe.label_smoothing) * true + recipe.label_smoothing * spread
-            loss = tf.reduce_sum(is_real * smoothed) / tf.reduce_sum(is_real)
-        variables = model.trainable_variables
+            smoothed, true, symbols = tf.unstack(
+                tf.add_n([losses(*(each[start:end] for each in batch)) for start, end in pairwise(cuts)])
+            )
+            loss = smoothed / symbols
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        optimizer.apply(gradients, variables)
-        return tf.stack([tf.reduce_sum(is_real * true), tf.reduce_sum(is_real)])
+        optimize.apply(gradients, variables)
+        return tf.stack([true, symbols])
 
-    return tf.function(step, input_signature=[ids, ids, ids])
+    return tf.function(train, input_signature=[ids, ids, ids])
 
 
-def _optimizer(recipe: PairsRecipe, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(recipe: PairsRecipe, steps: int) -> keras.optimizers.Optimizer:
     """AdamW whose rate rises for a while and falls by half a cosine, and which keeps an average of the weights."""
     warm_up = max(1, min(500, steps // 20))
     rate = keras.optimizers.schedules.CosineDecay(

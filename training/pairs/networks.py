@@ -21,6 +21,8 @@ from training.networks import Models
 
 MASKED = -1e9
 """The score of padding, before the softmax makes it 0."""
+NEVER = -1e4
+"""The bias of padding's logit, which no training moves: no answer holds padding. Half precision can hold it."""
 
 
 class Layers:
@@ -49,7 +51,8 @@ class Layers:
         ]
         self.score = layers.Dense(2 * spec.encoder_units[-1], use_bias=False, name="score")
         self.combined = layers.Dense(spec.decoder_units[-1], activation="tanh", name="combined")
-        self.logits = layers.Dense(targets, name="logits")
+        bias = keras.initializers.Constant([NEVER, *[0.0] * (targets - 1)])
+        self.logits = layers.Dense(targets, bias_initializer=bias, name="logits")
         self.dropout = layers.Dropout(dropout, name="dropout")
 
     @cached_property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from seq2seq.bundle import NetworkSpec
 from seq2seq.decoding import Family
-from seq2seq.problems import from_spec
 from seq2seq.problems.pairs import Pairs
 
+Precision = Literal["float32", "bfloat16"]
 SIZES = ((1_000, 64, 128, 32), (20_000, 96, 192, 48), (10**9, 128, 256, 64))
 """Up to so many pairs: the units of an encoder's direction, of the decoder, and of the embeddings."""
 FEWEST_STEPS, MOST_EPOCHS = 3_000, 200
@@ -27,10 +27,11 @@ class PairsRecipe:
     family           with attention, or the `plain` one without
     encoder_units    of each direction of each layer; decoder_units of each layer
     noise            the share of the symbols told to the decoder that are replaced by random ones
+    precision        of the factors of matrix products in training; bfloat16 is faster on CPUs that multiply it
     averaging        the momentum of the averaged weights (Polyak and Juditsky, 1992)
     patience         after so many rounds without gain on validation, training ends
     hold_out         whether the file is a whole domain, of which half is never trained on
-    pairs_sha256     of all pairs, normalised and sorted
+    pairs_sha256     of the pairs of the file, normalised and sorted
     """
 
     name: str
@@ -47,6 +48,7 @@ class PairsRecipe:
     noise: float = 0.1
     weight_decay: float = 0.05
     averaging: float = 0.9995
+    precision: Precision = "float32"
     patience: int = 15
     hold_out: bool = False
     pairs_sha256: str = ""
@@ -74,18 +76,9 @@ class PairsRecipe:
         return NetworkSpec(self.family, self.encoder_units, self.decoder_units, 0, embedding_units=self.embedding_units)
 
     def as_data(self) -> dict[str, Any]:
-        """The recipe as plain data."""
+        """The recipe as plain data, less its problem, which a manifest holds elsewhere."""
         units = {"encoder_units": list(self.encoder_units), "decoder_units": list(self.decoder_units)}
-        return {**asdict(self), **units, "problem": self.problem.spec()}
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> PairsRecipe:
-        """The recipe that `as_data` gave. Raises `KeyError`, `TypeError` or `ValueError`."""
-        units = {name: tuple(data[name]) for name in ("encoder_units", "decoder_units")}
-        problem = from_spec(data["problem"])
-        if not isinstance(problem, Pairs):
-            raise TypeError(f"a recipe for pairs has no problem of the kind {problem.kind}")
-        return cls(**{**data, **units, "problem": problem})
+        return {key: value for key, value in asdict(self).items() if key != "problem"} | units
 
 
 def sized(name: str, problem: Pairs, pairs: int, *, complete: bool, sha256: str) -> PairsRecipe:

@@ -29,7 +29,7 @@ def write(manifest: Manifest, score: Score | None, directory: Path) -> None:
 def card(manifest: Manifest) -> str:
     """A readable card: what the model does, how it was trained, and what is known of its answers."""
     network, problem, evidence = manifest.network, manifest.problem, manifest.evaluation
-    recipe = {key: value for key, value in manifest.training["recipe"].items() if key not in ("name", "problem")}
+    recipe = {key: value for key, value in manifest.training["recipe"].items() if key != "name"}
     golden = "\n".join(
         f"- `{each.request}` → `{problem.render(each.decoded)}` ({each.confidence:.4f})" for each in manifest.golden[:8]
     )

@@ -34,6 +34,10 @@ def read(folder: Path, content: str | bytes, reading: Reading = CHARS, name: str
     return files.read(str(path), reading)
 
 
+NEW = ("source-1", "source-2")
+"""A source that `table_of` does not have, of its tokens."""
+
+
 def table_of(sources: int) -> Table:
     return Table("pairs.tsv", "words", "words", {(f"source-{place}",): [("x",)] for place in range(sources)}, sources)
 
@@ -146,14 +150,14 @@ def test_a_source_with_very_many_targets_is_read_in_a_moment(tmp_path: Path) -> 
 
 
 def test_the_sum_is_of_the_pairs_and_not_of_their_file(tmp_path: Path) -> None:
-    one = read(tmp_path, "a\t1\nb\t2\n")
-    assert (
-        read(tmp_path, '{"source": "b", "target": "2"}\n{"source": "a", "target": "1"}', name="x.jsonl").sha256
-        == one.sha256
-    )
-    assert read(tmp_path, "a\t1\nb\t2\nb\t2\n").sha256 == one.sha256
-    assert read(tmp_path, "a\t1\nb\t3\n").sha256 != one.sha256
-    assert read(tmp_path, "a1\t\u00b7\nb\t2\n").sha256 != one.sha256
+    def sha256(content: str, name: str = "x.tsv") -> str:
+        return files.sha256_of(read(tmp_path, content, name=name).targets)
+
+    one = sha256("a\t1\nb\t2\n")
+    assert sha256('{"source": "b", "target": "2"}\n{"source": "a", "target": "1"}', name="x.jsonl") == one
+    assert sha256("a\t1\nb\t2\nb\t2\n") == one
+    assert sha256("a\t1\nb\t3\n") != one
+    assert sha256("a1\t\u00b7\nb\t2\n") != one
 
 
 # What is wrong with a file
@@ -330,8 +334,8 @@ def test_too_few_sources_are_refused(n: int) -> None:
 
 def test_with_a_file_to_test_all_else_is_trained_on_or_validates() -> None:
     table = table_of(1_000)
-    parts = files.split(table, {"test": Table("test.tsv", "words", "words", {("new",): [("x",)]}, 1)})
-    assert list(parts["test"]) == [("new",)]
+    parts = files.split(table, {"test": Table("test.tsv", "words", "words", {NEW: [("x",)]}, 1)})
+    assert list(parts["test"]) == [NEW]
     alone = files.split(table)
     assert set(parts["train"]) == {*alone["train"], *alone["test"]}
     assert parts["validation"] == alone["validation"]
@@ -343,6 +347,22 @@ def test_a_source_in_two_files_is_refused() -> None:
         files.split(table_of(100), {"test": other})
     with pytest.raises(PairsError, match=r"test\.tsv: 'source-7' is in validation\.tsv too"):
         files.split(table_of(5), {"validation": replace(other, name="validation.tsv"), "test": other})
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ({("source-1", "other"): [("x",)]}, "the source token 'other', with 'source-1 other'"),
+        ({("source-1", "source-2"): [("x",), ("x", "y")]}, "the target token 'y', with 'source-1 source-2'"),
+    ],
+)
+def test_a_token_that_is_never_trained_on_is_refused(part: files.Split, targets: Any, said: str) -> None:
+    other = Table("other.tsv", "words", "words", targets, 1)
+    with pytest.raises(
+        PairsError, match=rf"other\.tsv: {said}, is not in pairs\.tsv; add pairs with it there, or drop"
+    ):
+        files.split(table_of(100), {part: other})
 
 
 # What is said of a file, and the problem

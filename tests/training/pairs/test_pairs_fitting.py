@@ -56,7 +56,7 @@ def rounds_of_two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(recipe: PairsRecipe = RECIPE, checkpoint: Path | None = None) -> Any:
     """A run that has not begun."""
-    return fitting._Run(recipe, TRAIN, checkpoint)
+    return fitting._Run(recipe, TRAIN, VALIDATION, checkpoint)
 
 
 def fit(checkpoint: Path | None = None, say: Callable[[str], None] = lambda _: None) -> PairsFit:
@@ -133,9 +133,11 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     run(checkpoint=path)._save()
     run(checkpoint=path).resume()
-    for other in (run(replace(RECIPE, dropout=0.1), path), fitting._Run(RECIPE, pairs(1), path)):
+    for other in (run(replace(RECIPE, dropout=0.1), path), fitting._Run(RECIPE, pairs(1), VALIDATION, path)):
         with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
             other.resume()
+    with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
+        fitting._Run(RECIPE, TRAIN, pairs(2, 4), path).resume()  # the same, validated otherwise
 
 
 def test_of_equal_rounds_the_surest_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +150,7 @@ def test_of_equal_rounds_the_surest_is_best(monkeypatch: pytest.MonkeyPatch) -> 
             PROBLEM, VALIDATION, source, source, nothing + wrong > 0, nothing + wrong, nothing + 1, nothing + sure
         )
         monkeypatch.setattr(scoring, "score", lambda *_, score=score: score)
-        found.validate(VALIDATION)
+        found.validate()
         best.append(found.best_round)
     assert best == [1, 2, 3, 3, 3]
     assert found.rounds_without_gain == 2
@@ -244,7 +246,7 @@ def test_averaged_weights_are_those_that_are_kept() -> None:
     for _ in range(5):
         found.step.python_function(SOURCE, SHIFTED, SOURCE)
         seen.append(found.model.get_weights())
-    found.validate(VALIDATION)
+    found.validate()
     average = seen[0]
     for then in seen[1:]:
         average = [0.5 * old + 0.5 * new for old, new in zip(average, then, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import tensorflow as tf
 
 from seq2seq.bundle import Bundle, Manifest, NetworkSpec
 from seq2seq.decoding import Autoregressive, Decoded, Network, wire
@@ -21,7 +22,8 @@ from seq2seq.problem import END_ID
 from seq2seq.problems.pairs import Pairs, padded
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
-from training.pairs import graphs, networks
+from training.pairs import graphs, networks, teacher_forcing
+from training.pairs.recipes import Precision
 
 pytestmark = pytest.mark.training
 
@@ -39,14 +41,14 @@ CLOSE = 1e-5
 
 @cache
 def made(name: str) -> networks.Layers:
-    """Layers with random weights, the same in half precision. They hardly ever write padding, as trained ones do."""
+    """Layers with random weights, the same in half precision; padding's are those of a new network."""
     layers = networks.Layers(PROBLEM, SPECS[name], dropout=0.5)
     model = layers.training
     seed, scale = WEIGHTS[name]
     rng = np.random.default_rng(seed)
     model.set_weights(graphs.rounded([rng.normal(0, scale, weight.shape) for weight in model.get_weights()]))
     kernel, bias = layers.logits.get_weights()
-    kernel[:, 0], bias[0] = 0, -30
+    kernel[:, 0], bias[0] = 0, networks.NEVER
     layers.logits.set_weights([kernel, bias])
     return layers
 
@@ -255,3 +257,62 @@ def test_dropout_is_in_training_alone(name: str) -> None:
     moving = [np.asarray(model([ids, shifted], training=True)) for _ in range(2)]
     assert (still[0] == still[1]).all()
     assert np.abs(moving[0] - moving[1]).max() > 0.01
+    given = (tf.constant(ids), tf.constant(shifted))
+    moving = [teacher_forcing.logits(made(name), *given, "float32").numpy() for _ in range(2)]
+    assert np.abs(moving[0] - moving[1]).max() > 0.01
+
+
+def weighed(name: str, logits: Callable[..., Any]) -> tuple[Any, list[Any]]:
+    """The logits for sources of mixed lengths, without dropout, and the gradients of a sum of them.
+
+    Weights are small, as in training: large ones make much of the last digit.
+    """
+    layers = networks.Layers(PROBLEM, SPECS[name])
+    layers.training.set_weights([weight / 5 for weight in made(name).training.get_weights()])
+    ids = padded(sources())
+    rng = np.random.default_rng(3)
+    shifted = rng.integers(2, 5, (len(ids), 6), dtype=np.int32)
+    weights = rng.normal(size=(len(ids), 6, layers.logits.units))
+
+    @tf.function
+    def computed() -> Any:
+        with tf.GradientTape() as tape:
+            found = logits(layers, tf.constant(ids), tf.constant(shifted))
+            total = tf.reduce_sum(found * weights.astype(np.float32))
+        return found, tape.gradient(total, [each.value for each in layers.training.trainable_variables])
+
+    found, gradients = computed()
+    return found.numpy(), [tf.convert_to_tensor(each).numpy() for each in gradients]
+
+
+def by_keras(layers: networks.Layers, source: Any, shifted: Any) -> Any:
+    return layers.training([source, shifted])
+
+
+@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-4), ("bfloat16", 0.2)])
+def test_teacher_forcing_computes_what_keras_does(name: str, precision: Precision, close: float) -> None:
+    """The same logits, and the same gradient for each weight, whatever the padding."""
+    logits, gradients = weighed(name, lambda *given: teacher_forcing.logits(*given, precision))
+    expected, others = weighed(name, by_keras)
+    assert np.abs(logits - expected)[..., 1:].max() < close * np.abs(expected[..., 1:]).max()
+    assert len(gradients) == len(others) > 10
+    for one, other in zip(gradients, others, strict=True):
+        assert np.abs(one - other).max() < close * np.abs(other).max()
+    if precision == "bfloat16":
+        assert np.abs(logits - expected).max() > 1e-4  # or the option would do nothing
+
+
+def test_a_network_cannot_write_padding(name: str) -> None:
+    """Not even with large random weights: its bias outweighs what they can add."""
+    layers = networks.Layers(PROBLEM, SPECS[name])
+    model = layers.training
+    rng = np.random.default_rng(1)
+    bias = layers.logits.bias.numpy()
+    assert (bias < 0).tolist() == [True, *[False] * (len(bias) - 1)]
+    model.set_weights(graphs.rounded([rng.normal(0, 20, weight.shape) for weight in model.get_weights()]))
+    kernel, _ = layers.logits.get_weights()
+    layers.logits.set_weights([kernel, graphs.rounded([bias])[0]])
+    network = graphs.build(PROBLEM, SPECS[name], layers)["greedy.onnx"]
+    decoded = onnx_runtime.Varying.of(network.SerializeToString()).greedy(padded(sources()))
+    for ids, answer in zip(decoded.ids.tolist(), answers(decoded), strict=True):
+        assert 0 not in ids[: len(answer)]

@@ -24,12 +24,12 @@ from examples.pronunciation import make_pairs
 BATCH = 128
 BATCHES = 120
 CONTENDERS = {
-    "ours": ("dev", "fitting_trial.py"),
-    "ours, bfloat16": ("dev", "fitting_trial.py"),
-    "Keras": ("dev", "fitting_trial.py"),
-    "PyTorch": ("torch", "fitting_torch.py"),
+    "ours": ("dev", "benchmarks.fitting_trial"),
+    "ours, bfloat16": ("dev", "benchmarks.fitting_trial"),
+    "Keras": ("dev", "benchmarks.fitting_trial"),
+    "PyTorch": ("torch", "benchmarks.fitting_torch"),
 }
-"""Each contender's environment and its script."""
+"""Each contender's environment and its module."""
 
 
 def run(*, rounds: int, seconds: int) -> dict[str, Any]:
@@ -74,15 +74,9 @@ def made_batches() -> dict[str, Any]:
 
 
 def _trial(name: str, batches: Path, seconds: int) -> float:
-    environment, script = CONTENDERS[name]
-    command: list[str | Path] = [
-        environments.python(environment),
-        ROOT / "benchmarks" / script,
-        name,
-        batches,
-        str(seconds),
-    ]
-    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(ROOT)}
+    environment, module = CONTENDERS[name]
+    command: list[str | Path] = [environments.python(environment), "-m", module, name, batches, str(seconds)]
+    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
     if result.returncode:
         raise CannotPrepare(f"{name} failed: {result.stderr.strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""Trains our network for some seconds: `fitting_trial.py "ours|ours, bfloat16|Keras" BATCHES SECONDS`.
+"""Trains our network for some seconds: `-m benchmarks.fitting_trial "ours|ours, bfloat16|Keras" BATCHES SECONDS`.
 
 Prints the words a second. What compiles does not count.
 """

@@ -29,7 +29,7 @@ from seq2seq import bundle
 from seq2seq.decoding import Autoregressive
 from seq2seq.runtimes import onnx
 from seq2seq.vocabulary import IdArray
-from training.pairs.scoring import distance
+from training.pairs import scoring
 
 Words = Mapping[str, Sequence[str]]
 """Words with their pronunciations, phonemes separated by blanks."""
@@ -38,8 +38,6 @@ Counts = npt.NDArray[np.int64]
 
 BUNDLES = ROOT / "models" / "pronunciation"
 BATCH = 64
-RESAMPLES = 1_000
-SEED = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def run(*, rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "pronunciation",
         "machine": machine.describe(),
-        "settings": {"rounds": rounds, "words": len(parts["test"]), "resamples": RESAMPLES, "seed": SEED},
+        "settings": {"rounds": rounds, "words": len(parts["test"]), "resamples": scoring.RESAMPLES},
         "rows": rows,
     }
 
@@ -155,7 +153,7 @@ def _timed(trained: Trained, words: Sequence[str]) -> tuple[list[str], float]:
 def errors(answers: Sequence[str], test: Words) -> tuple[Counts, Counts]:
     """For each word, how many edits its answer is away from the nearest pronunciation, and the length of that one."""
     nearest = [
-        min((distance(answer.split(), sounds.split()), len(sounds.split())) for sounds in pronunciations)
+        min((scoring.distance(answer.split(), sounds.split()), len(sounds.split())) for sounds in pronunciations)
         for answer, pronunciations in zip(answers, test.values(), strict=True)
     ]
     wrong, length = np.array(nearest).T
@@ -163,13 +161,8 @@ def errors(answers: Sequence[str], test: Words) -> tuple[Counts, Counts]:
 
 
 def share(wrong: npt.NDArray[Any], of: Counts) -> dict[str, float]:
-    """The share that is wrong, and the bounds of its 95% interval by drawing the words anew, with replacement."""
-    generator = np.random.default_rng(SEED)
-    drawn = []
-    for _ in range(RESAMPLES):
-        sample = generator.integers(len(of), size=len(of))
-        drawn.append(wrong[sample].sum() / of[sample].sum())
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    """The share that is wrong, and the bounds of its 95% interval."""
+    low, high = scoring.interval(wrong, of)
     return {"share": significant(wrong.sum() / of.sum()), "low": significant(low), "high": significant(high)}
 
 

@@ -1,4 +1,4 @@
-"""Dates as people write them, and as ISO 8601 does: `python examples/dates/make_pairs.py FILE`.
+"""Dates as people write them, and as ISO 8601 does: `python examples/dates/make_pairs.py > FILE`.
 
 `3 April 2021`, `Sa., 3. Apr. 2021`, `le 3 avril 2021` and `3/4/2021` all become `2021-04-03`. Every day of 40 years is
 there in every form. The names of months and days come from the Unicode consortium's data, by Babel.
@@ -6,11 +6,9 @@ there in every form. The names of months and days come from the Unicode consorti
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from babel.dates import get_day_names, get_month_names
 
@@ -100,16 +98,8 @@ def pairs() -> dict[str, str]:
     return dates
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write dates and their ISO 8601 forms as pairs.")
-    parser.add_argument("file", help="the file to write; - for stdout")
-    file: str = parser.parse_args(arguments).file
-    lines = [f"{source}\t{target}\n" for source, target in pairs().items()]
-    if file == "-":
-        sys.stdout.writelines(lines)
-    else:
-        Path(file).write_text("".join(lines), encoding="utf-8")
-    sys.stderr.write(f"{len(lines):,} pairs written\n")
+def main() -> None:
+    sys.stdout.buffer.writelines(f"{source}\t{target}\n".encode() for source, target in pairs().items())
 
 
 if __name__ == "__main__":

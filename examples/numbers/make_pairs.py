@@ -1,4 +1,4 @@
-"""Numbers and their English names, from 0 to 999,999: `python examples/numbers/make_pairs.py FILE`.
+"""Numbers and their English names, from 0 to 999,999: `python examples/numbers/make_pairs.py > FILE`.
 
 `21345` becomes the line `21345⇥twenty one thousand three hundred and forty five`. Every word is a token of its own, so
 there are no hyphens and no commas.
@@ -6,10 +6,8 @@ there are no hyphens and no commas.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from num2words import num2words
 
@@ -29,16 +27,8 @@ def pairs() -> Iterator[tuple[str, str]]:
         yield str(number), " ".join(words)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write numbers and their English names as pairs.")
-    parser.add_argument("file", help="the file to write; - for stdout")
-    file: str = parser.parse_args(arguments).file
-    lines = [f"{source}\t{target}\n" for source, target in pairs()]
-    if file == "-":
-        sys.stdout.writelines(lines)
-    else:
-        Path(file).write_text("".join(lines), encoding="utf-8")
-    sys.stderr.write(f"{len(lines):,} pairs written\n")
+def main() -> None:
+    sys.stdout.buffer.writelines(f"{source}\t{target}\n".encode() for source, target in pairs())
 
 
 if __name__ == "__main__":

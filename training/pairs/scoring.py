@@ -67,24 +67,8 @@ class Score:
         return [str(self.problem.render(target)) for target in self.targets[self.sources[place]]]
 
     def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Both rates' 95% intervals, by a bootstrap over the sources.
-
-        Where no answer is wrong, or each is, a bootstrap says nothing. Then a bound is a rate that would show itself in
-        19 of 20 such runs.
-        """
-        rng = np.random.default_rng(SEED)
-        n = len(self.wrong)
-        hidden = 1 - (1 - INTERVAL) ** (1 / n)
-        if not self.wrong.any():
-            return (0.0, hidden), (0.0, hidden)
-        rates = np.empty((RESAMPLES, 2))
-        for place in range(RESAMPLES):
-            drawn = rng.integers(0, n, n)
-            rates[place] = self.wrong[drawn].mean(), self.errors[drawn].sum() / self.symbols[drawn].sum()
-        low, high = np.quantile(rates, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=0)
-        if self.wrong.all():
-            low[0] = 1 - hidden
-        return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+        """Both rates' 95% intervals."""
+        return interval(self.wrong, np.ones_like(self.wrong)), interval(self.errors, self.symbols)
 
     def reliability(self) -> list[tuple[int, float, float]]:
         """For each bin of confidence: how many answers, their mean confidence, and the share that is right."""
@@ -115,6 +99,26 @@ class Score:
     def calibration_error(self) -> float:
         """The expected calibration error: how far confidence and accuracy are apart, in the mean over the answers."""
         return sum(count * abs(mean - right) for count, mean, right in self.reliability()) / len(self.wrong)
+
+
+def interval(wrong: npt.NDArray[Any], of: npt.NDArray[Any]) -> tuple[float, float]:
+    """The 95% interval of the share that is wrong, by a bootstrap over n sources: wrong (n,), of (n,).
+
+    Where nothing is wrong, or all is, a bootstrap says nothing. Then a bound is a rate that would show itself in 19 of
+    20 such runs.
+    """
+    rng = np.random.default_rng(SEED)
+    n = len(wrong)
+    hidden = 1 - (1 - INTERVAL) ** (1 / n)
+    if not wrong.any():
+        return 0.0, hidden
+    if (wrong == of).all():
+        return 1 - hidden, 1.0
+    drawn = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    low, high = np.quantile(
+        [wrong[places].sum() / of[places].sum() for places in drawn], [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2]
+    )
+    return float(low), float(high)
 
 
 def score(problem: Pairs, network: Network, targets: Mapping[Text, Sequence[Text]], batch: int = BATCH) -> Score:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +292,7 @@ def by_keras(layers: networks.Layers, source: Any, shifted: Any) -> Any:
 @pytest.mark.parametrize(("precision", "close"), [("float32", 1e-4), ("bfloat16", 0.2)])
 def test_teacher_forcing_computes_what_keras_does(name: str, precision: Precision, close: float) -> None:
     """The same logits, and the same gradient for each weight, whatever the padding."""
-    logits, gradients = weighed(name, lambda *given: teacher_forcing.logits(*given, precision))
+    logits, gradients = weighed(name, partial(teacher_forcing.logits, precision=precision))
     expected, others = weighed(name, by_keras)
     assert np.abs(logits - expected)[..., 1:].max() < close * np.abs(expected[..., 1:]).max()
     assert len(gradients) == len(others) > 10

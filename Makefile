@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve serve-ray test test-fast test-reliability lint format verify train train-pairs requirements image sbom test-image clean
-.PHONY: bench bench-serving bench-startup bench-training bench-cost bench-fitting bench-pronunciation
+.PHONY: bench bench-serving bench-startup bench-training bench-cost bench-fitting bench-neighbours bench-pronunciation
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...]      ARGS is passed on to the command that the target runs"
@@ -73,7 +73,7 @@ sbom: $(SERVING) $(DEV)  ## list what serving installs in build/sbom.cdx.json, a
 test-image: image $(DEV)  ## build the image, then run it and its tests
 	@IMAGE=$(IMAGE) exec .venv-dev/bin/python -m pytest -m image $(ARGS)
 
-bench: bench-serving bench-startup bench-training bench-cost bench-fitting bench-pronunciation  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
+bench: bench-serving bench-startup bench-training bench-cost bench-fitting bench-neighbours bench-pronunciation  ## all benchmarks; figures go to runs/bench/; ARGS=--quick for less
 
 bench-serving: $(SERVING) $(DEV)  ## requests a second against floor, peers and tutorials; ARGS="--json FILE --quick"
 	@exec .venv-dev/bin/python -m benchmarks serving $(ARGS)
@@ -89,6 +89,9 @@ bench-cost: $(DEV)  ## a request part by part, and a network's cost by its size
 
 bench-fitting: $(DEV)  ## words a second in training on pairs: ours, Keras's own layers, PyTorch (which is 5 GB)
 	@exec .venv-dev/bin/python -m benchmarks fitting $(ARGS)
+
+bench-neighbours: $(SERVING) $(DEV)  ## words a second of pronunciation, and what it costs /add and /health/live beside it
+	@exec .venv-dev/bin/python -m benchmarks neighbours $(ARGS)
 
 bench-pronunciation: $(DEV)  ## errors and speed of others on the test words of examples/pronunciation
 	@exec .venv-dev/bin/python -m benchmarks pronunciation $(ARGS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, cost, fitting, pronunciation, serving, serving_report, startup, training
+from benchmarks import chart, cost, fitting, neighbours, pronunciation, serving, serving_report, startup, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import table
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         ("training", "the tutorials' recipes as given against ours", _training, training.table_rows),
         ("cost", "a request part by part, and a network's cost by its size", _cost, cost.table_rows),
         ("fitting", "words a second in training, and in PyTorch", _fitting, fitting.table_rows),
+        ("neighbours", "what a large model costs the small ones beside it", _neighbours, neighbours.table_rows),
         ("pronunciation", "others on the test words of an example", _pronunciation, pronunciation.table_rows),
     ):
         command = commands.add_parser(name, help=help_)
@@ -105,6 +106,13 @@ def _cost(options: argparse.Namespace) -> dict[str, Any]:
 
 def _fitting(options: argparse.Namespace) -> dict[str, Any]:
     return fitting.run(rounds=options.rounds or (1 if options.quick else 5), seconds=5 if options.quick else 15)
+
+
+def _neighbours(options: argparse.Namespace) -> dict[str, Any]:
+    seconds = 3 if options.quick else 10
+    return neighbours.run(
+        options.models.resolve(), rounds=options.rounds or (1 if options.quick else 5), seconds=seconds
+    )
 
 
 def _pronunciation(options: argparse.Namespace) -> dict[str, Any]:

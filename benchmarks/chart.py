@@ -22,6 +22,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
         "cost": _cost,
         "pronunciation": _pronunciation,
         "fitting": _fitting,
+        "neighbours": _neighbours,
     }[data["benchmark"]](data)
     if not data["rows"]:
         return
@@ -152,6 +153,17 @@ def _pronunciation(data: Mapping[str, Any]) -> list[Any]:
 def _fitting(data: Mapping[str, Any]) -> list[Any]:
     rates = [(row["contender"], row["words_per_second"]["median"]) for row in data["rows"]]
     return [_bars("training on pairs, words a second", rates)]
+
+
+def _neighbours(data: Mapping[str, Any]) -> list[Any]:
+    medians = {row["figure"]: row["median"] for row in data["rows"]}
+    return [
+        _bars(
+            f"{what}, {unit}",
+            [(name.removesuffix(f", {unit}"), each) for name, each in medians.items() if unit in name],
+        )
+        for what, unit in (("latency", "p99 µs"), ("pronunciation", "words/s"))
+    ]
 
 
 def _lines(title: str, label: str, x: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:

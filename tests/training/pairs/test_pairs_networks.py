@@ -274,14 +274,13 @@ def weighed(name: str, logits: Callable[..., Any]) -> tuple[Any, list[Any]]:
     shifted = rng.integers(2, 5, (len(ids), 6), dtype=np.int32)
     weights = rng.normal(size=(len(ids), 6, layers.logits.units))
 
-    @tf.function
     def computed() -> Any:
         with tf.GradientTape() as tape:
             found = logits(layers, tf.constant(ids), tf.constant(shifted))
             total = tf.reduce_sum(found * weights.astype(np.float32))
         return found, tape.gradient(total, [each.value for each in layers.training.trainable_variables])
 
-    found, gradients = computed()
+    found, gradients = tf.function(computed)()
     return found.numpy(), [tf.convert_to_tensor(each).numpy() for each in gradients]
 
 

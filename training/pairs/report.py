@@ -6,6 +6,7 @@ Knows nothing of Keras; a card is made from a manifest alone. Plotting loads Mat
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _proof(proof: Proof) -> str:
 | all | {proof.domain:,} | {proof.wrong:,} |
 | held out, never trained on | {proof.held_out:,} | {proof.held_out_wrong:,} |
 
-The weakest source is `{proof.weakest}`, with a margin of {proof.weakest_margin:.2f} logits. \
+The weakest source is {_code(str(proof.weakest))}, with a margin of {proof.weakest_margin:.2f} logits. \
 Every other text is refused.
 
 ![learning](learning.png)
@@ -112,10 +113,16 @@ def mistakes(score: Score) -> str:
     if not shown:
         return "None on the test split."
     return "\n".join(
-        f"- `{score.shown_source(place)}` → `{score.shown_answer(place)}` ({score.confidence[place]:.2f}), right is"
-        f" {' or '.join(f'`{each}`' for each in score.shown_targets(place))}"
+        f"- {_code(score.shown_source(place))} → {_code(score.shown_answer(place))} ({score.confidence[place]:.2f}), right"
+        f" is {' or '.join(map(_code, score.shown_targets(place)))}"
         for place in shown
     )
+
+
+def _code(text: str) -> str:
+    """A text as Markdown shows code, whatever backticks it has."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
 
 
 def _units(units: tuple[int, ...]) -> str:

@@ -154,7 +154,10 @@ def test_bins_hold_every_answer_once() -> None:
 
 
 def drawn(true: float, n: int = 4_000, length: int = 3) -> tuple[FloatArray, IdArray, npt.NDArray[np.bool_]]:
-    """Logits `true` times as large as those by which the truth was drawn, the answers they give, and what is wrong."""
+    """Logits whose temperature is `true`, the likeliest answers, and which of them are wrong.
+
+    The truth is drawn by logits of temperature 1; what is returned are these, times `true`.
+    """
     rng = np.random.default_rng(1)
     honest = rng.normal(0, 3, (n, length, 6))
     honest[..., 0] = -30  # padding
@@ -215,3 +218,8 @@ def test_a_sample_of_mistakes_is_spread_over_all() -> None:
     shown = report.mistakes(score).splitlines()
     assert len(shown) == 10  # each third one
     assert shown[-1].startswith("- `bbabb`")
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```")])
+def test_a_text_with_backticks_is_shown_as_it_is(text: str, shown: str) -> None:
+    assert report._code(text) == shown

@@ -113,8 +113,8 @@ def mistakes(score: Score) -> str:
     if not shown:
         return "None on the test split."
     return "\n".join(
-        f"- {_code(score.shown_source(place))} → {_code(score.shown_answer(place))} ({score.confidence[place]:.2f}), right"
-        f" is {' or '.join(map(_code, score.shown_targets(place)))}"
+        f"- {_code(score.shown_source(place))} → {_code(score.shown_answer(place))} ({score.confidence[place]:.2f}),"
+        f" right is {' or '.join(map(_code, score.shown_targets(place)))}"
         for place in shown
     )
 

@@ -20,7 +20,9 @@ def main(name: str, path: str, seconds: float) -> float:
     """Words a second."""
     from training import environment
 
-    environment.load_keras(core_each=name != "Keras")
+    environment.load_keras()
+    if name != "Keras":
+        environment.one_thread_an_operation()
     from seq2seq.problems.pairs import Pairs
     from training.pairs import fitting, networks, teacher_forcing
     from training.pairs.recipes import PairsRecipe

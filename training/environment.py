@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -27,10 +28,8 @@ class WrongEnvironment(Exception):
     """Training cannot run here. The message says in one line why."""
 
 
-def load_keras(*, core_each: bool = False) -> None:
+def load_keras() -> None:
     """Import Keras on TensorFlow with its own defaults. Raises `WrongEnvironment`.
-
-    core_each   whether each operation shall run on one core, and as many at a time as there are cores
 
     A shell may export another backend or limits on epochs (`KERAS_...`), a notebook its own Matplotlib backend, and the
     user's keras.json or matplotlibrc other defaults. None of these is part of a recipe. Export and plots import
@@ -46,8 +45,6 @@ def load_keras(*, core_each: bool = False) -> None:
     os.environ.pop("MPLBACKEND", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if core_each:  # read once, when TensorFlow first computes
-        os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": str(CORES)}
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "keras" not in sys.modules:
         with tempfile.TemporaryDirectory() as home:  # read once, on import
@@ -62,3 +59,11 @@ def load_keras(*, core_each: bool = False) -> None:
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     matplotlib.rcdefaults()
+
+
+def one_thread_an_operation() -> None:
+    """Products this small lose more by being split than they gain. Without effect once TensorFlow has started."""
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -6,7 +6,6 @@ two notions of a right sequence agree: greedy decoding errs if and only if some 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import tensorflow as tf
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Pair
 from seq2seq.vocabulary import IdArray
-from training import certified, data, networks
+from training import certified, data, environment, networks
 from training.loss import cross_entropy
 from training.recipes import Recipe
 
@@ -50,7 +49,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     """
     started = time.perf_counter()
     if not recipe.xla:
-        _one_thread_an_operation()
+        environment.one_thread_an_operation()
     keras.utils.set_random_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, 0, recipe.reversed_source)
@@ -92,12 +91,6 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         seconds=time.perf_counter() - started,
         validation_seen=data.share_seen(recipe.problem, examples, validation),
     )
-
-
-def _one_thread_an_operation() -> None:
-    """Products this small lose more by being split than they gain. Without effect once TensorFlow has started."""
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def exact_sequences(targets: Any, logits: Any) -> Any:

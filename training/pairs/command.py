@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         raise CallError(f"there is no stopped run of {options.name} to go on with; leave out --resume")
     print(json.dumps(recipe.as_data()), flush=True)
 
-    environment.load_keras(core_each=True)
+    environment.load_keras()
     from training.pairs import fitting
 
     try:

@@ -104,6 +104,7 @@ def fit(
 
     Raises `Diverged` or `WrongCheckpoint`.
     """
+    environment.one_thread_an_operation()
     keras.utils.set_random_seed(recipe.seed)
     run = _Run(recipe, train, validation, checkpoint)
     run.resume()

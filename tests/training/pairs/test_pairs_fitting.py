@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from seq2seq.problems.pairs import Pairs
+from training import environment
 from training.pairs import export, fitting, graphs, scoring
 from training.pairs.files import Text
 from training.pairs.fitting import PairsFit, Ragged, WrongCheckpoint
@@ -138,6 +139,27 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
             other.resume()
     with pytest.raises(WrongCheckpoint, match="is of other pairs or settings"):
         fitting._Run(RECIPE, TRAIN, pairs(2, 4), path).resume()  # the same, validated otherwise
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 96])
+def test_the_cores_parts_of_a_batch_are_one_batch(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same losses and the same step, however many cores share it, and where some of them have no row."""
+    recipe = replace(RECIPE, dropout=0.0, batch_size=96)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(environment, "CORES", cores)
+        keras.utils.set_random_seed(1)
+        started = run(recipe)
+        places = np.arange(rows) % len(started.sources)
+        targets = started.targets.padded(places)
+        shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+        losses = [started.step(started.sources.padded(places), shifted, targets).numpy() for _ in range(2)]
+        found.append((np.array(losses), started.model.get_weights()))
+    (one, weights), (other, others) = found
+    assert other == pytest.approx(one, rel=1e-4)
+    assert one[0, 0] != one[1, 0]
+    for each, same in zip(weights, others, strict=True):
+        assert same == pytest.approx(each, abs=1e-4)
 
 
 def test_of_equal_rounds_the_surest_is_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "batch_size": {"type": int, "help": "pairs a step"},
     "learning_rate": {"type": float, "help": "the rate at its peak"},
     "dropout": {"type": float, "help": "the share of units that is dropped in training"},
+    "weight_dropout": {"type": float, "help": "the share of recurrent weights that is dropped in training"},
     "label_smoothing": {"type": float, "help": "the share of each target that is spread over all symbols"},
     "noise": {"type": float, "help": "the share of symbols told to the decoder that are replaced by random ones"},
     "weight_decay": {"type": float, "help": "how strongly weights are pulled towards 0"},

@@ -140,7 +140,9 @@ class _Run:
         self.targets = Ragged(problem.target_ids(target) for _, target in pairs)
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(recipe.seed)
-        self.layers = networks.Layers(problem, recipe.spec, dropout=recipe.dropout)
+        self.layers = networks.Layers(
+            problem, recipe.spec, dropout=recipe.dropout, weight_dropout=recipe.weight_dropout
+        )
         self.model = self.layers.training
         self.steps_an_epoch = math.ceil(len(self.sources) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
@@ -245,7 +247,7 @@ class _Run:
         draft.replace(self.checkpoint)
 
     def _variables(self) -> list[Any]:
-        return [*self.model.variables, *self.optimizer.variables]
+        return [*self.model.variables, *self.layers.weight_dropout.variables, *self.optimizer.variables]
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same in a run that goes on: its recipe, and the pairs to train on and to validate with."""

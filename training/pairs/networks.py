@@ -28,7 +28,7 @@ NEVER = -1e4
 class Layers:
     """The layers of one network, shared by all the models that are made of them."""
 
-    def __init__(self, problem: Problem, spec: NetworkSpec, *, dropout: float = 0.0):
+    def __init__(self, problem: Problem, spec: NetworkSpec, *, dropout: float = 0.0, weight_dropout: float = 0.0):
         sources, targets = len(problem.source_vocabulary), len(problem.target_vocabulary)
         self.spec = spec
         self.source_embedding = layers.Embedding(sources, spec.embedding_units, mask_zero=True, name="source_embedding")
@@ -54,6 +54,7 @@ class Layers:
         bias = keras.initializers.Constant([NEVER, *[0.0] * (targets - 1)])
         self.logits = layers.Dense(targets, bias_initializer=bias, name="logits")
         self.dropout = layers.Dropout(dropout, name="dropout")
+        self.weight_dropout = layers.Dropout(weight_dropout, name="weight_dropout")
 
     @cached_property
     def training(self) -> keras.Model:

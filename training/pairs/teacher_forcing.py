@@ -21,7 +21,7 @@ from training.pairs.recipes import Precision
 
 
 def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Precision) -> tf.Tensor:
-    """source (B, S), shifted target (B, T) → logits (B, T, V), with dropout.
+    """source (B, S), shifted target (B, T) → logits (B, T, V), with dropout of units and of recurrent weights.
 
     precision   of the factors of each matrix product; everything else is float32
     """
@@ -34,6 +34,9 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     def drop(x: tf.Tensor) -> tf.Tensor:
         return layers.dropout(x, training=True)
 
+    def drop_weights(recurrent: tf.Tensor) -> tf.Tensor:
+        return layers.weight_dropout(recurrent, training=True)
+
     x = drop(layers.source_embedding(tf.transpose(source)))  # (S, B, E)
     end = last
     for layer in layers.encoder:
@@ -42,7 +45,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
             product(x, forward[0]) + forward[2],
             tf.reverse_sequence(product(x, backward[0]) + backward[2], lengths, seq_axis=0, batch_axis=1),
         ]
-        recurrent = tf.stack([forward[1], backward[1]])
+        recurrent = drop_weights(tf.stack([forward[1], backward[1]]))
         start = tf.zeros((2, batch, recurrent.shape[1]))
         ahead, back = tf.unstack(product.lstm(tf.stack(read, axis=1), recurrent, start, start), axis=1)
         end = tf.concat([tf.gather_nd(ahead, last), tf.gather_nd(back, last)], axis=-1)
@@ -55,7 +58,9 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     for depth, layer in enumerate(layers.decoder):
         kernel, recurrent, bias = _weights(layer.cell)
         read = (product(x, kernel) + bias)[:, None]
-        x = drop(tf.squeeze(product.lstm(read, recurrent[None], *states[2 * depth : 2 * depth + 2]), axis=1))
+        x = drop(
+            tf.squeeze(product.lstm(read, drop_weights(recurrent[None]), *states[2 * depth : 2 * depth + 2]), axis=1)
+        )
     x = tf.transpose(x, (1, 0, 2))  # (B, T, D)
     if layers.spec.family == "attention":
         scores = product(product.dense(layers.score, x), memory, transpose_b=True)  # (B, T, S)

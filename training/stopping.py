@@ -26,6 +26,16 @@ def nothing_written() -> str:
 
 
 @contextmanager
+def told(message: Callable[[], str]) -> Iterator[None]:
+    """Have Ctrl-C end the process with this message, once all that is open is closed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{message()}\n")
+        sys.exit(STOPPED)
+
+
+@contextmanager
 def stopped_at_once(message: Callable[[], str] = nothing_written) -> Iterator[None]:
     """Have Ctrl-C end the process on the spot, for an exception that passes through TensorFlow can corrupt its memory.
 

@@ -6,7 +6,7 @@ unless asked to compare with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from seq2seq.proving.running import Agreement, Logits, Mistake
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
 from training.pairs import files, scoring
-from training.pairs.files import PairsError, Parts, Reading, Split, Table
+from training.pairs.files import PairsError, Parts, Reading, Split, Table, Text
 from training.progress import Progress
 
 TIES = 1_000
@@ -157,18 +157,20 @@ def read_pairs(manifest: Manifest, source: Source) -> tuple[Table, Parts]:
     except (KeyError, TypeError) as error:
         raise PairsError(f"{manifest.name} {manifest.version} does not say how its file was read: {error}") from error
     table = files.read(source.pairs, reading)
-    others: dict[Split, Table] = {} if source.test is None else {"test": files.read(source.test, reading)}
-    parts = files.split(table, others, complete=complete)
-    expected = [(table.name, table.targets, sha256, "was made from")]
-    if isinstance(manifest.evaluation, ErrorRates):
-        test = source.test or f"{table.name}, less what is trained on,"
-        expected.append((test, parts["test"], manifest.evaluation.pairs, "was tested with"))
-    for name, targets, recorded, how in expected:
+
+    def check(name: str, targets: Mapping[Text, Sequence[Text]], recorded: str, how: str) -> None:
         if (found := files.sha256_of(targets)) != recorded:
             raise PairsError(
                 f"{name} holds other pairs than {manifest.name} {manifest.version} {how}: their SHA-256 is {found}, not"
                 f" {recorded}"
             )
+
+    check(table.name, table.targets, sha256, "was made from")
+    others: dict[Split, Table] = {} if source.test is None else {"test": files.read(source.test, reading)}
+    parts = files.split(table, others, complete=complete)
+    if isinstance(manifest.evaluation, ErrorRates):
+        name = source.test or f"the test part of {table.name} (--test names another file)"
+        check(name, parts["test"], manifest.evaluation.pairs, "was tested with")
     return table, parts
 
 

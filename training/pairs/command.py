@@ -31,19 +31,22 @@ FEW_TESTED = 100
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "family": {"choices": ["attention", "plain"], "help": "whether the decoder attends to the encoder's outputs"},
-    "encoder_units": {"type": command_line.units, "help": "units of a direction of each layer, such as 128,128"},
-    "decoder_units": {"type": command_line.units, "help": "units of each layer"},
+    "encoder_units": {"type": command_line.units, "help": "units per direction, one number a layer, such as 128,128"},
+    "decoder_units": {"type": command_line.units, "help": "units, one number a layer"},
     "embedding_units": {"type": int, "help": "units of each symbol's embedding"},
-    "epochs": {"type": int, "help": "how often every pair is seen at most"},
-    "patience": {"type": int, "help": "after so many rounds without gain training ends"},
+    "epochs": {"type": int, "help": "most passes over the pairs"},
+    "patience": {"type": int, "help": "stop after so many rounds without a better validation"},
     "batch_size": {"type": int, "help": "pairs a step"},
     "learning_rate": {"type": float, "help": "the rate at its peak"},
     "dropout": {"type": float, "help": "the share of units that is dropped in training"},
     "weight_dropout": {"type": float, "help": "the share of recurrent weights that is dropped in training"},
     "label_smoothing": {"type": float, "help": "the share of each target that is spread over all symbols"},
-    "noise": {"type": float, "help": "the share of symbols told to the decoder that are replaced by random ones"},
+    "noise": {"type": float, "help": "share of the decoder's input symbols that are replaced by random ones"},
     "weight_decay": {"type": float, "help": "how strongly weights are pulled towards 0"},
-    "precision": {"choices": get_args(Precision), "help": "of products in training; bfloat16 may be faster"},
+    "precision": {
+        "choices": get_args(Precision),
+        "help": "number format of products in training; bfloat16 is faster on CPUs that multiply it",
+    },
     "averaging": {"type": float, "help": "the momentum of the averaged weights"},
     "seed": {"type": int, "help": "seeds weights and data"},
 }
@@ -59,7 +62,9 @@ def add_to(commands: Any) -> None:
         "--out", type=Path, help="the bundle's directory (default: the next version under models/NAME)"
     )
     command.add_argument("--replace", action="store_true", help="replace the bundle that --out names")
-    command.add_argument("--resume", action="store_true", help="go on where a stopped run of the same name was")
+    command.add_argument(
+        "--resume", action="store_true", help="continue the stopped run of this name, with the same file and options"
+    )
     command.add_argument("--complete", action="store_true", help="FILE is all there is: half is held out, and the "
                          "answers to all of it are proven")  # fmt: skip
     group = command.add_argument_group("how the file is read")
@@ -71,13 +76,15 @@ def add_to(commands: Any) -> None:
     group.add_argument("--fold-case", action="store_true", help="read sources without regard to case")
     group.add_argument("--longest", type=int, default=100, help="most tokens of a source or a target (default: 100)")
     group.add_argument("--swap", action="store_true", help="learn the reverse direction")
-    group.add_argument("--validation", metavar="FILE", help="pairs to validate by (default: a share of FILE)")
-    group.add_argument("--test", metavar="FILE", help="pairs to test with (default: a share of FILE)")
-    group = command.add_argument_group("network and training, unless the data decide")
+    group.add_argument(
+        "--validation", metavar="FILE", help="pairs to choose the best round by (default: a twentieth of FILE)"
+    )
+    group.add_argument("--test", metavar="FILE", help="pairs to test with (default: a tenth of FILE)")
+    group = command.add_argument_group("network and training (the defaults depend on the number of pairs)")
     for name, settings in OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", **settings)
     for name in ("verify", "renew"):
-        group = commands.choices[name].add_argument_group("where a file of pairs is the only truth")
+        group = commands.choices[name].add_argument_group("for models that fit-pairs made")
         group.add_argument("--pairs", metavar="FILE", help="the file that the bundle was made from")
         group.add_argument("--test", metavar="FILE", help="the file that it was tested with, if that was another")
 
@@ -87,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     if not PLAIN_NAME.fullmatch(options.name):
         raise CallError(f"--name {options.name}: it may hold at most 100 letters, digits, '-', '_' and '.'")
     if options.complete and (options.validation or options.test):
-        raise CallError("--complete says that FILE is all there is, so --validation and --test have no place")
+        raise CallError("--complete splits FILE itself; leave out --validation and --test")
     problem, reading, parts, sha256 = _read(options)
     recipe = _recipe(options, problem, parts, sha256)
     wanted = output.destination(options.out, recipe, replace=options.replace)
@@ -106,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
             fit = fitting.fit(recipe, parts["train"], parts["validation"], checkpoint=checkpoint)
     except fitting.WrongCheckpoint as error:
         raise CallError(str(error)) from error
-    with staging.workspace(wanted.parent) as workspace:
+    with stopping.told(lambda: _stopped(checkpoint)), staging.workspace(wanted.parent) as workspace:
         filled = workspace / "bundle"
         proven = _proven(recipe, reading, fit, parts, wanted.version, filled) if options.complete else None
         manifest, score = proven or _tested(recipe, reading, fit, parts, wanted.version, filled)
@@ -125,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(report.mistakes(score))
         if len(score.sources) < FEW_TESTED:
-            print(f"{len(score.sources)} tested sources say little; the interval above is that wide")
+            print(f"only {len(score.sources)} sources were tested, so the interval above is wide")
     print(_asking(options.name, manifest.golden[0].request))
     return 0
 
@@ -143,7 +150,7 @@ def _proven(
         manifest, mistakes = export.prove(draft, filled, files.joined(parts), parts["train"])
         bundle.check_evidence(Bundle(filled, manifest))
     except BundleError as error:
-        print(f"no proof, so it gets error rates: {error.fault}", *mistakes, sep="\n  ")
+        print(f"not proven, so the bundle gets error rates instead: {error.fault}", *mistakes, sep="\n  ")
         shutil.rmtree(filled)
         return None
     return manifest, None

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from seq2seq.bundle import Bundle, Golden, Manifest
+from seq2seq.bundle import Bundle, BundleError, Golden, Manifest
 from seq2seq.evidence import UNKNOWN, ErrorRates
 from seq2seq.problems.pairs import Pairs
 from seq2seq.proving import listed
@@ -44,10 +44,6 @@ BATCH_SIZES = (1, 7, 64)
 """Each source is asked in batches of these sizes; an answer must not depend on it."""
 WEIGHTS = "model.weights.h5"
 """Where Keras keeps weights in its archive."""
-
-
-class BatchesDiffer(Exception):
-    """An answer depends on what else is in its batch. The message names the source."""
 
 
 def draft(recipe: PairsRecipe, fit: PairsFit, reading: Reading, *, version: str) -> Manifest:
@@ -135,7 +131,10 @@ def training_logits(layers: networks.Layers) -> Logits:
 def evaluate(
     draft: Manifest, directory: Path, test: Targets, *, temperature: float, uncalibrated: float
 ) -> tuple[Manifest, Score]:
-    """The manifest with error rates on the test split, and the agreement of all networks. Raises `BatchesDiffer`."""
+    """The manifest with error rates on the test split, and the agreement of all networks.
+
+    Raises `BundleError` if an answer depends on the size of its batch.
+    """
     files = Bundle(directory, draft)
     problem = draft.problem
     assert isinstance(problem, Pairs)  # noqa: S101
@@ -144,8 +143,11 @@ def evaluate(
     for size, other in zip(BATCH_SIZES, others, strict=False):
         for source, one, two in zip(score.sources, score.answers, other.answers, strict=True):
             if one != two:
-                raise BatchesDiffer(
-                    f"{source} is answered with {one} in batches of 64, and with {two} in those of {size}"
+                shown = problem.input.value(source)
+                raise BundleError(
+                    directory,
+                    f"{shown!r} is answered with {problem.render(one)!r} in batches of 64, and with"
+                    f" {problem.render(two)!r} in those of {size}; try another --seed",
                 )
     agreement = {
         "keras": vars(scoring.agreement(problem, network, keras_runtime.load(files), test)),

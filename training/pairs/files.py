@@ -91,7 +91,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         if not 1 <= self.longest <= MOST_TOKENS:
-            raise PairsError(f"texts may be 1 to {MOST_TOKENS:,} tokens long, not {self.longest:,}")
+            raise PairsError(f"--longest is from 1 to {MOST_TOKENS:,}, not {self.longest:,}")
         if self.columns is not None and "0" in self.columns:
             raise PairsError("columns are counted from 1")
 
@@ -186,15 +186,17 @@ def problem_of(tables: Sequence[Table], reading: Reading, *, complete: bool) -> 
     for side, found in zip(("source", "target"), symbols, strict=True):
         if len(found) > MOST_SYMBOLS:
             raise PairsError(
-                f"{first.name} has {len(found):,} different {side} tokens; at most {MOST_SYMBOLS:,} can be"
+                f"{first.name} has {len(found):,} different {side} tokens; the most is {MOST_SYMBOLS:,}. Try"
+                f" --{side}-tokens chars"
             )
     domain = None
     if complete:
         if first.contradictions:
             twice, several = next((source, each) for source, each in first.targets.items() if len(each) > 1)
             raise PairsError(
-                f"{first.name}: a whole domain has one target a source, but {_shown(twice, first.source_tokens)!r} has"
-                f" {len(several)}: {', '.join(repr(_shown(each, first.target_tokens)) for each in several):.200}"
+                f"{first.name}: --complete needs one target for each source, but"
+                f" {_shown(twice, first.source_tokens)!r} has {len(several)}:"
+                f" {', '.join(repr(_shown(each, first.target_tokens)) for each in several):.200}"
             )
         ids = {symbol: place for place, symbol in enumerate(symbols[0], END_ID + 1)}
         domain = Acceptor.of(sorted([ids[token] for token in source] for source in first.targets)).states
@@ -232,15 +234,18 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
     if complete:
         _show_every_token(parts)
         if empty := [part for part in cut_off if not parts[part]]:
-            raise PairsError(f"{table.name} has too few sources that share their tokens; none is left for {empty[0]}")
+            raise PairsError(
+                f"{table.name}: every source that was held out has a token of its own, so all are trained on, and none"
+                f" is left for {empty[0]}"
+            )
     for given, other in others.items():
         if twice := next((source for source in other.targets if source in table.targets), None):
             raise PairsError(
-                f"{other.name}: {_shown(twice, other.source_tokens)!r} is in {table.name} as well; what is tested with"
-                " must not be trained on"
+                f"{other.name}: {_shown(twice, other.source_tokens)!r} is in {table.name} as well; no source may be in"
+                " both"
             )
         parts[given] = other.targets
-        _check_tokens(table, other)
+        _check_tokens(parts["train"], table.name, other)
     if {"validation", "test"} <= others.keys() and (
         twice := next(iter(parts["validation"].keys() & parts["test"]), None)
     ):
@@ -250,16 +255,16 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
     return parts
 
 
-def _check_tokens(table: Table, other: Table) -> None:
+def _check_tokens(trained_on: Mapping[Text, Sequence[Text]], name: str, other: Table) -> None:
     """Check that a file to validate or to test with has no token that is never trained on. Raises `PairsError`."""
-    known = {token for source in table.targets for token in source}
-    written = {token for targets in table.targets.values() for target in targets for token in target}
+    known = {token for source in trained_on for token in source}
+    written = {token for targets in trained_on.values() for target in targets for token in target}
     for source, targets in other.targets.items():
-        for side, tokens, trained_on in (("source", source, known), *(("target", each, written) for each in targets)):
-            if unknown := next((token for token in tokens if token not in trained_on), None):
+        for side, tokens, seen in (("source", source, known), *(("target", each, written) for each in targets)):
+            if unknown := next((token for token in tokens if token not in seen), None):
                 raise PairsError(
-                    f"{other.name}: the {side} token {unknown!r}, with {_shown(source, other.source_tokens)!r}, is not"
-                    f" in {table.name}; add pairs with it there, or drop this one"
+                    f"{other.name}: the source {_shown(source, other.source_tokens)!r} has the {side} token"
+                    f" {unknown!r}, which nothing that is trained on has; add pairs with it to {name}, or drop this one"
                 )
 
 
@@ -334,7 +339,7 @@ def described(table: Table, parts: Parts) -> str:
     targets = [target for each in table.targets.values() for target in each]
     lines = [
         f"{table.name}: {table.lines:,} pairs, {table.pairs:,} of them different, of {len(sources):,} sources",
-        f"  {table.duplicates:,} repeat one before, and are dropped",
+        f"  {table.duplicates:,} repeated pairs were dropped",
         f"  {table.contradictions:,} sources have several targets; each of them counts as right",
     ]
     for side, unit, texts in (("sources", table.source_tokens, sources), ("targets", table.target_tokens, targets)):

@@ -32,7 +32,8 @@ def card(manifest: Manifest) -> str:
     network, problem, evidence = manifest.network, manifest.problem, manifest.evaluation
     recipe = {key: value for key, value in manifest.training["recipe"].items() if key != "name"}
     golden = "\n".join(
-        f"- `{each.request}` → `{problem.render(each.decoded)}` ({each.confidence:.4f})" for each in manifest.golden[:8]
+        f"- {_code(str(each.request))} → {_code(str(problem.render(each.decoded)))} ({each.confidence:.4f})"
+        for each in manifest.golden[:8]
     )
     return f"""# {manifest.name}, version {manifest.version}
 

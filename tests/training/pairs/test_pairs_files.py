@@ -353,14 +353,14 @@ def test_a_source_in_two_files_is_refused() -> None:
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        ({("source-1", "other"): [("x",)]}, "the source token 'other', with 'source-1 other'"),
-        ({("source-1", "source-2"): [("x",), ("x", "y")]}, "the target token 'y', with 'source-1 source-2'"),
+        ({("source-1", "other"): [("x",)]}, "the source 'source-1 other' has the source token 'other'"),
+        ({("source-1", "source-2"): [("x",), ("x", "y")]}, "the source 'source-1 source-2' has the target token 'y'"),
     ],
 )
 def test_a_token_that_is_never_trained_on_is_refused(part: files.Split, targets: Any, said: str) -> None:
     other = Table("other.tsv", "words", "words", targets, 1)
     with pytest.raises(
-        PairsError, match=rf"other\.tsv: {said}, is not in pairs\.tsv; add pairs with it there, or drop"
+        PairsError, match=rf"other\.tsv: {said}, which nothing that is trained on has; add pairs with it to pairs\.tsv"
     ):
         files.split(table_of(100), {part: other})
 
@@ -373,7 +373,7 @@ def test_a_file_is_described(tmp_path: Path) -> None:
     table = read(tmp_path, content + "a0\tyz\na0\tx\n")
     text = files.described(table, files.split(table))
     assert "102 pairs, 101 of them different, of 100 sources" in text
-    assert "  1 repeat one before, and are dropped" in text
+    assert "  1 repeated pairs were dropped" in text
     assert "  1 sources have several targets; each of them counts as right" in text
     assert "sources are read as chars: 11 different, most of them 'a' 61%" in text
     assert "targets are read as chars: 3 different" in text
@@ -415,13 +415,13 @@ def test_a_whole_domain_accepts_its_sources_alone(tmp_path: Path) -> None:
 
 
 def test_a_whole_domain_has_one_target_a_source(tmp_path: Path) -> None:
-    with pytest.raises(PairsError, match="one target a source, but 'ab' has 2: 'x', 'y'"):
+    with pytest.raises(PairsError, match="one target for each source, but 'ab' has 2: 'x', 'y'"):
         files.problem_of([read(tmp_path, "b\tx\nab\tx\nab\ty\n")], CHARS, complete=True)
 
 
 def test_too_many_different_tokens_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MOST_SYMBOLS", 2)
-    with pytest.raises(PairsError, match="has 3 different source tokens; at most 2 can be"):
+    with pytest.raises(PairsError, match=r"has 3 different source tokens; the most is 2\. Try --source-tokens chars"):
         files.problem_of([read(tmp_path, "abc\tx\n")], CHARS, complete=False)
 
 

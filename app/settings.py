@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         default="onnx", description="What runs the networks: onnx, or tensorflow where it is installed"
     )
     prove: bool = Field(
-        default=False, description="Whether to prove each model before it is served; this takes seconds"
+        default=False,
+        description="Whether to prove each model before it is served, where the truth can be computed; this takes seconds",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(

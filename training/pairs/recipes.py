@@ -45,7 +45,7 @@ class PairsRecipe:
     batch_size: int = 128
     learning_rate: float = 2e-3
     dropout: float = 0.3
-    weight_dropout: float = 0.2
+    weight_dropout: float = 0.0
     label_smoothing: float = 0.1
     noise: float = 0.1
     weight_decay: float = 0.05
@@ -100,7 +100,6 @@ def sized(name: str, problem: Pairs, pairs: int, *, complete: bool, sha256: str)
             "epochs": min(WHOLE_DOMAIN_EPOCHS, -(-WHOLE_DOMAIN_STEPS // steps)),
             "learning_rate": 4e-3,
             "dropout": 0.0,
-            "weight_dropout": 0.0,
             "label_smoothing": 0.0,
             "noise": 0.0,
             "weight_decay": 0.01,

@@ -20,14 +20,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.serving.counters import QueueMeasures
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Batch = list[tuple[Item, asyncio.Future[Result]]]
-"""Items, each with the future of its result."""
+Entry = tuple[Sequence[Item], "asyncio.Future[Any]", bool]
+"""Items, the future of their results, and whether it is of a list of them. One future serves all items of a request."""
 
 
 class BatchFailed(Exception):
@@ -53,15 +53,14 @@ class Bound:
 class Batching(ABC, Generic[Item, Result]):
     """A bounded queue whose items are answered at most `max_size` at a time, in the order in which they came.
 
-    What waits is a plain tuple, since one is made for every request: the item, the future of its result, when it came,
-    and its deadline.
+    What waits is a plain tuple, since one is made for every request: an `Entry`, when it came, and its deadline.
     """
 
     def __init__(self, max_size: int, bound: Bound | None = None, measures: QueueMeasures | None = None):
         self.max_size = max_size
         self._bound = bound or Bound()
         self._measures = measures or QueueMeasures()
-        self._waiting: deque[tuple[Item, asyncio.Future[Result], float, float]] = deque()
+        self._waiting: deque[tuple[Entry[Item], float, float]] = deque()
         self._scheduled = False  # whether the next turn comes by itself
         self._waited_for = 0  # how many items the turn before this one left waiting, so that more could join them
 
@@ -71,7 +70,7 @@ class Batching(ABC, Generic[Item, Result]):
 
     def oldest(self) -> float:
         """When the next item came; infinity if none waits."""
-        return self._waiting[0][2] if self._waiting else inf
+        return self._waiting[0][1] if self._waiting else inf
 
     def submit(self, item: Item, until: float = inf) -> asyncio.Future[Result]:
         """Have an item run in the next batch; the future gives its result, or raises `BatchFailed`.
@@ -79,7 +78,7 @@ class Batching(ABC, Generic[Item, Result]):
         After `until` it is not run any more, and the future raises `DeadlinePassed`. Raises `QueueFull`.
         """
         self.admit()
-        return self._put(item, until)
+        return self._put((item,), until, many=False)
 
     async def submit_all(self, items: Sequence[Item], until: float = inf) -> list[Result]:
         """The results of many items, in order, run in chunks, so that others wait for one chunk at most.
@@ -92,7 +91,7 @@ class Batching(ABC, Generic[Item, Result]):
             for start in range(0, len(items), self.max_size):
                 chunk = items[start : start + self.max_size]
                 with self._counted(-len(chunk)):  # the queue counts them now
-                    results += await asyncio.gather(*(self._put(item, until) for item in chunk))
+                    results += await self._put(chunk, until, many=True)
         return results
 
     @contextmanager
@@ -109,11 +108,11 @@ class Batching(ABC, Generic[Item, Result]):
             self._measures.dropped["overload"] += 1
             raise QueueFull(f"{self._bound.in_flight} wait already")
 
-    def _put(self, item: Item, until: float) -> asyncio.Future[Result]:
+    def _put(self, items: Sequence[Item], until: float, *, many: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future, monotonic(), until))
-        self._bound.in_flight += 1
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(((items, future, many), monotonic(), until))
+        self._bound.in_flight += len(items)
         if not self._scheduled:
             self._schedule(loop)
         return future
@@ -135,46 +134,62 @@ class Batching(ABC, Generic[Item, Result]):
         if self._waiting and not self._scheduled:
             self._schedule(loop)
 
-    def _take(self, now: float) -> Batch[Item, Result]:
-        batch: Batch[Item, Result] = []
+    def _take(self, now: float) -> list[Entry[Item]]:
+        """The entries whose items run next: `max_size` items at most."""
+        batch: list[Entry[Item]] = []
         waited: list[float] = []
-        while self._waiting and len(batch) < self.max_size:
-            item, future, since, until = self._waiting.popleft()
+        room = self.max_size
+        while self._waiting and len(self._waiting[0][0][0]) <= room:
+            entry, since, until = self._waiting.popleft()
+            items, future, _ = entry
             if future.done():  # a waiter that was cancelled has no use for its result
-                self._measures.dropped["client_gone"] += 1
-                self._bound.in_flight -= 1
+                self._measures.dropped["client_gone"] += len(items)
+                self._bound.in_flight -= len(items)
                 continue
-            waited.append(now - since)
+            waited += [now - since] * len(items)
             if until <= now:
-                self._measures.dropped["deadline"] += 1
-                self._bound.in_flight -= 1
+                self._measures.dropped["deadline"] += len(items)
+                self._bound.in_flight -= len(items)
                 future.set_exception(DeadlinePassed(f"after {now - since:.3f} s in the queue"))
             else:
-                batch.append((item, future))
+                batch.append(entry)
+                room -= len(items)
         self._measures.waited.observe_falling(waited)
         return batch
 
     @abstractmethod
-    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+    def _answer(self, batch: list[Entry[Item]], began: float) -> None:
         """Run a batch, now or meanwhile."""
 
-    def _checked(self, batch: Batch[Item, Result], results: Sequence[Result]) -> Sequence[Result]:
-        if len(results) != len(batch):
-            raise RuntimeError(f"a batch of {len(batch)} items gave {len(results)} results")
-        self._measures.answered += len(batch)
+    def _shared(self, batch: list[Entry[Item]], results: Sequence[Result]) -> Iterator[tuple[asyncio.Future[Any], Any]]:
+        """Each future with its result."""
+        start = 0
+        for items, future, many in batch:
+            end = start + len(items)
+            yield future, results[start:end] if many else results[start]
+            start = end
+
+    def _checked(self, items: Sequence[Item], results: Sequence[Result]) -> Sequence[Result]:
+        if len(results) != len(items):
+            raise RuntimeError(f"a batch of {len(items)} items gave {len(results)} results")
+        self._measures.answered += len(items)
         return results
 
-    def _fail(self, batch: Batch[Item, Result], error: Exception) -> None:
-        for _, future in batch:
+    def _fail(self, batch: list[Entry[Item]], items: Sequence[Item], error: Exception) -> None:
+        for _, future, _ in batch:
             if not future.done():
-                failure = BatchFailed(f"a batch of {len(batch)} failed: {error!r}")
+                failure = BatchFailed(f"a batch of {len(items)} failed: {error!r}")
                 failure.__cause__ = error
                 future.set_exception(failure)
 
-    def _note(self, batch: Batch[Item, Result], began: float) -> None:
-        self._bound.in_flight -= len(batch)
+    def _note(self, items: Sequence[Item], began: float) -> None:
+        self._bound.in_flight -= len(items)
         self._measures.ran.observe(monotonic() - began)
-        self._measures.sizes.observe(len(batch))
+        self._measures.sizes.observe(len(items))
+
+
+def _items(batch: list[Entry[Item]]) -> Sequence[Item]:
+    return batch[0][0] if len(batch) == 1 else [item for items, _, _ in batch for item in items]
 
 
 class Batcher(Batching[Item, Result]):
@@ -190,15 +205,16 @@ class Batcher(Batching[Item, Result]):
         super().__init__(max_size, bound, measures)
         self._run = run
 
-    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+    def _answer(self, batch: list[Entry[Item]], began: float) -> None:
+        items = _items(batch)
         try:
-            results = self._checked(batch, self._run([item for item, _ in batch]))
+            results = self._checked(items, self._run(items))
         except Exception as error:
-            self._fail(batch, error)
+            self._fail(batch, items, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for future, result in self._shared(batch, results):
                 future.set_result(result)
-        self._note(batch, began)
+        self._note(items, began)
 
 
 class AwaitingBatcher(Batching[Item, Result]):
@@ -219,26 +235,27 @@ class AwaitingBatcher(Batching[Item, Result]):
         self._run = run
         self._running: asyncio.Task[None] | None = None
 
-    def _answer(self, batch: Batch[Item, Result], began: float) -> None:
+    def _answer(self, batch: list[Entry[Item]], began: float) -> None:
         self._scheduled = True  # by the end of this batch
         self._running = asyncio.get_running_loop().create_task(self._await(batch, began))
 
-    async def _await(self, batch: Batch[Item, Result], began: float) -> None:
-        results: Sequence[Result] = ()
+    async def _await(self, batch: list[Entry[Item]], began: float) -> None:
+        items = _items(batch)
+        results: Sequence[Result] | None = None
         try:
-            results = self._checked(batch, await self._run([item for item, _ in batch]))
+            results = self._checked(items, await self._run(items))
         except asyncio.CancelledError:  # the loop ends
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
         except Exception as error:
-            self._fail(batch, error)
+            self._fail(batch, items, error)
         finally:
-            self._note(batch, began)
+            self._note(items, began)
             self._scheduled = False
         if self._waiting:
             self._schedule(asyncio.get_running_loop())
-        for (_, future), result in zip(batch, results, strict=False):  # none of a batch that failed
+        for future, result in self._shared(batch, results) if results is not None else ():
             if not future.done():
                 future.set_result(result)
             await asyncio.sleep(0)

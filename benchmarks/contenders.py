@@ -128,6 +128,8 @@ CONTENDERS = {
             form=LISTED,
             variables={"BENTOML_DO_NOT_TRACK": "True"},
         ),
+        Contender("triton", "Triton", "peer", "triton", _module("triton_server"), form=INFERENCE),
+        Contender("mosec", "mosec", "peer", "mosec", _module("mosec_server")),
         Contender("mlserver", "MLServer", "peer", "mlserver", _module("mlserver_runtime"), form=INFERENCE),
         Contender(
             "ray",

@@ -40,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{table(growth)}")
     if ratios := data.get("ratios_spread"):
         print(f"\n{'ratios':42}{'median':>10}{'least':>10}{'most':>10}")
+        targets = data.get("targets", {})
         for name, spread in ratios.items():
-            print(f"{name:42}" + "".join(f"{spread[each]:>10,.4g}" for each in ("median", "min", "max")))
+            aim = targets.get(name)
+            shown = "".join(f"{spread[each]:>10,.4g}" for each in ("median", "min", "max"))
+            print(f"{name:42}{shown}" + (f"  {aim['target']}: {'met' if aim['met'] else 'not met'}" if aim else ""))
     for name, reasons in data.get("failures", {}).items():
         print(f"{name} failed: {'; '.join(reasons)}")
     print(f"\n{figures} and {image} written")

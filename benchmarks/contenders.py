@@ -93,6 +93,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("ours", "this service", "ours", "serving", _service("app")),
+        Contender("ours-v2", "the same, by the Open Inference Protocol", "ours", "serving", _service("app"), INFERENCE),
         Contender(
             "floor",
             "this service with the model call taken out: a constant at the price of everything else",

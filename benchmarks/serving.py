@@ -75,6 +75,11 @@ class Sample:
     measured: Measured
     server_cpu: float
 
+    @property
+    def server_us(self) -> float:
+        """The server's processor time for a request, in microseconds."""
+        return 1e6 * self.server_cpu / self.measured.requests_per_second
+
 
 @dataclass
 class Results:
@@ -86,16 +91,28 @@ class Results:
     sweep: list[dict[str, Any]] = field(default_factory=list)
 
     def per_round(self, key: Key, figure: str = "requests_per_second") -> dict[int, float]:
-        return {number: getattr(sample.measured, figure) for number, sample in self.samples.get(key, {}).items()}
+        of = self.samples.get(key, {})
+        return {
+            number: sample.server_us if figure == "server_us" else getattr(sample.measured, figure)
+            for number, sample in of.items()
+        }
 
     def best_peer(self, cores: int = 1) -> str:
         """The peer that answers most `/add` requests at 32 connections; empty if none was measured."""
-        rates = {
+        rates = self._of_peers(32, "requests_per_second", cores)
+        return max(rates, key=lambda name: rates[name], default="")
+
+    def quickest_peer(self) -> str:
+        """The peer that answers `/add` soonest at one connection; empty if none was measured."""
+        medians = self._of_peers(1, "p50_us", 1)
+        return min(medians, key=lambda name: medians[name], default="")
+
+    def _of_peers(self, connections: int, figure: str, cores: int) -> dict[str, float]:
+        return {
             name: median(per_round.values())
             for name, contender in CONTENDERS.items()
-            if contender.kind == "peer" and (per_round := self.per_round((name, "/add", 32, cores)))
+            if contender.kind == "peer" and (per_round := self.per_round((name, "/add", connections, cores), figure))
         }
-        return max(rates, key=lambda name: rates[name], default="")
 
 
 def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
@@ -114,11 +131,11 @@ def plan(names: Sequence[str], *, quick: bool, cores: int) -> list[list[Entry]]:
 
 
 def _quick_loads(contender: Contender, cores: int) -> tuple[Load, ...]:
-    """The headline, on one core: both routes at 1 and 32 connections; for the others, `/add` at 32."""
+    """The headline, on one core: both routes at 1 and 32 connections; for the others, `/add` alone."""
     if cores > 1 or contender.name == "keras-thread":
         return ()
     if contender.name not in ("ours", "floor"):
-        return (Load("add", 32),)
+        return (Load("add", 32),) if contender.slow else (Load("add", 1), Load("add", 32))
     singles = (Load("add", 1), Load("add", 32), Load("reverse", 1), Load("reverse", 32))
     return (*singles, Load("add", 1, batch=True)) if contender.name == "ours" else singles
 

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import machine, stats
 from benchmarks.contenders import CONTENDERS
 from benchmarks.serving import WARM_UP_S, Key, Results, Sample
 from benchmarks.stats import Spread
+
+TARGETS: dict[str, tuple[Literal["at least", "at most"], float]] = {
+    "add_to_best_peer_c32": ("at least", 2.0),
+    "add_to_floor_c32": ("at least", 0.92),
+    "reverse_to_floor_c32": ("at least", 0.85),
+    "add_to_plain_fastapi_c32": ("at least", 1.0),
+    "add_to_tutorial_c32": ("at least", 300.0),
+    "add_p99_to_floor_c32": ("at most", 1.3),
+    "add_c1_median_over_floor_us": ("at most", 120.0),
+    "add_c1_median_to_best_peer": ("at most", 1.0),
+    "infer_to_triton_c32": ("at least", 1.2),
+    "infer_c1_median_to_triton": ("at most", 1.0),
+    "add_batch_c1_expressions_per_second": ("at least", 100_000.0),
+}
+"""What each ratio should be. The report says which are met."""
 
 FIGURES = ("requests_per_second", "answers_per_second", "p50_us", "p90_us", "p99_us", "max_us")
 
@@ -54,6 +69,7 @@ def _row(key: Key, samples: Sequence[Sample], checked: int) -> dict[str, Any]:
         "connections": connections,
         "workers": cores,
         **{name: Spread.of([getattr(each, name) for each in measured]).as_data() for name in FIGURES},
+        "server_us": Spread.of([each.server_us for each in samples]).as_data(),
         "requests": sum(each.requests for each in measured),
         "answers_checked": sum(each.answers for each in measured) if CONTENDERS[name].check == "truth" else 0,
         "answers_checked_before": checked,
@@ -81,6 +97,12 @@ def headline(results: Results) -> dict[str, Any]:
     compare("add_to_plain_fastapi_c32", key("ours"), key("plain"))
     compare("reverse_to_plain_fastapi_c32", key("ours", "/reverse"), key("plain", "/reverse"))
     compare("add_to_best_peer_c32", key("ours"), key(results.best_peer()))
+    compare("add_server_time_to_best_peer_c32", key("ours"), key(results.best_peer()), "server_us")
+    compare("infer_to_triton_c32", key("ours-v2"), key("triton"))
+    compare("infer_c1_median_to_triton", key("ours-v2", connections=1), key("triton", connections=1), "p50_us")
+    compare(
+        "add_c1_median_to_best_peer", key("ours", connections=1), key(results.quickest_peer(), connections=1), "p50_us"
+    )
     compare("add_to_tutorial_c32", key("ours"), key("tutorial"))
     compare("add_to_keras_thread_c32", key("ours"), key("keras-thread"))
     compare("add_p99_to_floor_c32", key("ours"), key("floor"), "p99_us")
@@ -98,7 +120,20 @@ def headline(results: Results) -> dict[str, Any]:
         compare("add_to_floor_c32_all_cores", key("ours", cores=most), key("floor", cores=most))
         compare("add_to_best_peer_c32_all_cores", key("ours", cores=most), key(peer, cores=most))
         compare("add_all_cores_to_one_c32", key("ours", cores=most), key("ours"))
-    return {"best_peer": results.best_peer(), **stats.spreads(figures)}
+    spreads = stats.spreads(figures)
+    return {"best_peer": results.best_peer(), **spreads, "targets": met(spreads["ratios"])}
+
+
+def met(ratios: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """The target of each ratio that was measured, and whether its median meets it."""
+    return {
+        name: {
+            "target": f"{side} {value:,.4g}",
+            "met": ratios[name] >= value if side == "at least" else ratios[name] <= value,
+        }
+        for name, (side, value) in TARGETS.items()
+        if name in ratios
+    }
 
 
 def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -117,7 +152,7 @@ def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
             "errors": row["errors"] + row["wrong"],
             "generator": row["generator_cpu"],
             "server": row["server_cpu"],
-            "server µs": 1e6 * row["server_cpu"] / row["requests_per_second"]["median"],
+            "server µs": row["server_us"]["median"],
         }
         for row in sorted(data["rows"], key=lambda row: (row["workers"], row["route"], row["connections"]))
     ]

@@ -92,23 +92,25 @@ LISTED = Form(
 
 
 def _inference(route: Route, value: Any) -> Any:
+    """The request's id is its question, as answers repeat it."""
     data = value if isinstance(value, list) else [value]
     kind = "BYTES" if route == "add" else "INT64"
-    return {"inputs": [{"name": FIELDS[route][0], "shape": [1, len(data)], "datatype": kind, "data": data}]}
+    tensor = {"name": FIELDS[route][0], "shape": [1, len(data)], "datatype": kind, "data": data}
+    return {"id": key(value), "inputs": [tensor]}
 
 
 def _read_inference(route: Route, answer: Any) -> tuple[Any, Any]:
-    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-    question, answered = outputs[FIELDS[route][0]], outputs[FIELDS[route][1]]
-    return (question[0], answered[0]) if route == "add" else (question, answered)
+    (answered,) = (each["data"] for each in answer["outputs"] if each["name"] == FIELDS[route][1])
+    question = answer["id"]
+    return (question, answered[0]) if route == "add" else ([int(each) for each in question.split(",")], answered)
 
 
 INFERENCE = Form(
-    path=lambda route: f"/v2/models/{route}/infer",
+    path=lambda route: f"/v2/models/{MODELS[route]}/infer",
     body=_inference,
     pattern={
-        "add": '"name":"expression".-"data":%["([^"]*)"%].-"name":"sum".-"data":%[(%d+)%]',
-        "reverse": '"name":"sequence".-"data":%[([%d, ]*)%].-"name":"reversed".-"data":%[([%d, ]*)%]',
+        "add": '"id":"([^"]*)".-"name":"sum".-"data":%[(%d+)%]',
+        "reverse": '"id":"([^"]*)".-"name":"reversed".-"data":%[([%d, ]*)%]',
     },
     read=_read_inference,
 )

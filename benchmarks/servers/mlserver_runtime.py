@@ -18,6 +18,7 @@ from mlserver.utils import install_uvloop_event_loop
 from benchmarks.server import free_port
 from benchmarks.servers import model
 from benchmarks.servers.model import Answers
+from benchmarks.workload import MODELS
 
 
 class Adding(MLModel):
@@ -28,7 +29,6 @@ class Adding(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         answers = self.answers(StringCodec.decode_input(payload.inputs[0]))
         outputs = [
-            StringCodec.encode_output("expression", [answer["expression"] for answer in answers]),
             NumpyCodec.encode_output("sum", np.array([[answer["sum"]] for answer in answers])),
             StringCodec.encode_output("decoded", [answer["decoded"] for answer in answers]),
             NumpyCodec.encode_output("confidence", np.array([[answer["confidence"]] for answer in answers])),
@@ -44,7 +44,6 @@ class Reversing(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         answers = self.answers(NumpyCodec.decode_input(payload.inputs[0]).tolist())
         outputs = [
-            NumpyCodec.encode_output("sequence", np.array([answer["sequence"] for answer in answers])),
             NumpyCodec.encode_output("reversed", np.array([answer["reversed"] for answer in answers])),
             NumpyCodec.encode_output("confidence", np.array([[answer["confidence"]] for answer in answers])),
         ]
@@ -64,7 +63,7 @@ async def serve() -> None:
     }
     runtime = Adding if model.route() == "add" else Reversing
     served = ModelSettings(
-        name=model.route(),
+        name=MODELS[model.route()],
         implementation=f"benchmarks.servers.mlserver_runtime.{runtime.__name__}",
         max_batch_size=64,
         max_batch_time=0.001,

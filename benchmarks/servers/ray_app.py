@@ -35,7 +35,7 @@ class Answering:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     serve.start(
         http_options={"host": "127.0.0.1", "port": model.port()},
         logging_config={"enable_access_log": False, "log_level": "WARNING"},

@@ -32,7 +32,6 @@ class TritonPythonModel:
         for each in rows:
             own = [next(answers) for _ in range(len(each))]
             tensors = [
-                backend.Tensor(self.field, each),
                 backend.Tensor(self.answer, np.array([answer[self.answer] for answer in own]).reshape(len(own), -1)),
                 backend.Tensor("confidence", np.array([[answer["confidence"]] for answer in own], np.float32)),
             ]

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.servers import model
-from benchmarks.workload import FIELDS
+from benchmarks.workload import FIELDS, MODELS
 
 CONFIG = """
 backend: "python"
@@ -23,7 +23,6 @@ dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 instance_group [ {{ count: {cores}, kind: KIND_CPU }} ]
 input [ {{ name: "{field}", data_type: {kind}, dims: [ -1 ] }} ]
 output [
-  {{ name: "{field}", data_type: {kind}, dims: [ -1 ] }},
   {{ name: "{answer}", data_type: TYPE_INT64, dims: [ -1 ] }},
   {{ name: "confidence", data_type: TYPE_FP32, dims: [ 1 ] }}
 ]
@@ -33,7 +32,7 @@ output [
 def repository(folder: Path) -> Path:
     """The folder with the one model that is served."""
     route = model.route()
-    version = folder / "models" / route / "1"
+    version = folder / "models" / MODELS[route] / "1"
     version.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("triton_model.py"), version / "model.py")
     field, answer = FIELDS[route]

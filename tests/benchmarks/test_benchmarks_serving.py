@@ -49,6 +49,9 @@ def test_the_headline_is_the_median_of_ratios_within_rounds() -> None:
     assert headline["ratios"]["add_to_floor_c32"] == 0.9
     assert headline["ratios_spread"]["add_to_floor_c32"] == {"median": 0.9, "min": 0.9, "max": 0.92}
     assert headline["best_peer"] == "litserve"
+    assert headline["targets"]["add_to_floor_c32"] == {"target": "at least 0.92", "met": False}
+    assert headline["targets"]["add_to_best_peer_c32"] == {"target": "at least 2", "met": True}
+    assert headline["ratios"]["add_server_time_to_best_peer_c32"] == pytest.approx(500 / 4_500, rel=1e-3)
     assert headline["ratios"]["add_to_best_peer_c32"] == 9.0
     assert headline["ratios"]["add_all_cores_to_one_c32"] == 2.0
     assert "add_to_tutorial_c32" not in headline["ratios"]
@@ -78,7 +81,7 @@ def test_the_whole_plan_has_every_load() -> None:
     assert loads >= {(route, connections) for route in ("/add", "/reverse") for connections in (1, 32, 256)}
     assert loads >= {("/add/batch", 1), ("/reverse/batch", 4)}
     assert {entry.cores for group in plan for entry in group} == {1, 2}
-    assert {entry.contender.name for entry in plan[0]} == {"ours", "floor", "plain"}
+    assert {entry.contender.name for entry in plan[0]} == {"ours", "ours-v2", "floor", "plain"}
 
 
 @pytest.mark.parametrize("quick", [True, False])

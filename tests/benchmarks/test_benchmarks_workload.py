@@ -55,11 +55,11 @@ ANSWERS: list[tuple[Form, Route, Any, Any, Any]] = [
         "10+6",
         16,
         {
+            "id": "10+6",
             "outputs": [
-                {"name": "expression", "datatype": "BYTES", "data": ["10+6"]},
                 {"name": "sum", "datatype": "INT64", "data": [16]},
                 {"name": "confidence", "datatype": "FP64", "data": [0.9]},
-            ]
+            ],
         },
     ),
     (
@@ -68,10 +68,10 @@ ANSWERS: list[tuple[Form, Route, Any, Any, Any]] = [
         [1, 2, 3],
         [3, 2, 1],
         {
+            "id": "1,2,3",
             "outputs": [
-                {"name": "sequence", "shape": [1, 3], "data": [1, 2, 3]},
                 {"name": "reversed", "shape": [1, 3], "data": [3, 2, 1]},
-            ]
+            ],
         },
     ),
 ]

@@ -70,6 +70,7 @@ class Messages:
         problem = model.problem
         self._input, self._outputs = problem.input, problem.outputs
         self._names = [output.name for output in problem.outputs]
+        self._fields = [self._input.name, *self._names, "confidence"]
         self.reference = {"name": model.manifest.name, "version": model.manifest.version}
         examples = [self._input.value(source) for source, _ in model.examples]
         accepted: Any = Annotated[Any, PlainValidator(problem.parse)]
@@ -90,9 +91,10 @@ class Messages:
 
     def result(self, source: Symbols, prediction: Prediction, query: Query = NO_QUERY) -> dict[str, Any]:
         """What was asked and what the model made of it, as the query wants it."""
-        found = {self._input.name: self._input.value(source)}
-        found.update(zip(self._names, prediction.values, strict=True))
-        found["confidence"] = prediction.confidence
+        values = self._input.value(source), *prediction.values, prediction.confidence
+        found = dict(zip(self._fields, values, strict=True))
+        if query is NO_QUERY:
+            return found
         if prediction.confidence < query.min_confidence:
             found.update(dict.fromkeys(self._names))
             found["reason"] = f"confidence {prediction.confidence} is below min_confidence {query.min_confidence}"

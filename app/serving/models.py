@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     """
 
     written: Symbols
-    values: list[Any]
+    values: Sequence[Any]
     confidence: float
     alternatives: tuple[Prediction, ...] = ()
 
@@ -110,11 +110,9 @@ class Model:
         return [(self.problem.parse(each.request), found) for each, found in zip(golden, predictions, strict=True)]
 
     def _predictions(self, written: Sequence[Symbols], confidences: Sequence[float]) -> list[Prediction]:
-        values = [output.value for output in self.problem.outputs]
-        return [
-            Prediction(symbols, [value(symbols) for value in values], min(round(confidence, CONFIDENCE_DECIMALS), 1.0))
-            for symbols, confidence in zip(written, confidences, strict=True)
-        ]
+        columns = [map(output.value, written) for output in self.problem.outputs]
+        rounded = [min(round(each, CONFIDENCE_DECIMALS), 1.0) for each in confidences]
+        return [*map(Prediction, written, zip(*columns, strict=True), rounded)]
 
     def warm_up(self, size: int, most_seconds: float = inf) -> Model:
         """Predict alone and in batches, so that no client waits for what is made on first use.

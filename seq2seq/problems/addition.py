@@ -180,10 +180,12 @@ class Addition(Oracle):
         """`" 10 + 6 "` → `"10+6"`. Raises `RuleBroken`."""
         if not isinstance(value, str):
             raise RuleBroken("text", f"an expression is text such as {self._example!r}, not {kind_of(value)}")
-        if len(value) <= self.longest_request and (match := self._accepted.fullmatch(value)):
-            terms = [term for term in match.groups() if term is not None]
-            if all(self.smallest <= int(term) <= self.largest for term in terms):
-                return "+".join(terms)
+        if len(value) <= self.longest_request and self._accepted.fullmatch(value):
+            expression = value.replace(" ", "")
+            if self._takes_all_digits or all(
+                self.smallest <= int(term) <= self.largest for term in expression.split("+")
+            ):
+                return expression
         raise self._fault(value)
 
     def requests(self, sources: IdArray) -> list[Any]:
@@ -195,8 +197,16 @@ class Addition(Oracle):
     def pad(self, expression: str) -> str:
         """`"10+6"` → the source length."""
         if self.padding == "term":
-            expression = "+".join([term.rjust(self.digits) for term in expression.split("+")])
+            terms = expression.split("+")
+            return self._forms[len(terms)] % tuple(terms)
         return expression.rjust(self.source_length)
+
+    @cached_property
+    def _forms(self) -> list[str]:
+        """How so many terms are padded: `    %2s+%2s`. One format costs a quarter of a method for each term."""
+        term = f"%{self.digits}s"
+        blanks = [(self.max_terms - count) * (self.digits + 1) * " " for count in range(self.max_terms + 1)]
+        return [blanks[count] + "+".join([term] * count) for count in range(self.max_terms + 1)]
 
     def decode(self, targets: IdArray) -> list[Symbols]:
         return [text.strip() for text in VOCABULARY.decode(targets)]
@@ -211,7 +221,7 @@ class Addition(Oracle):
 
     @cached_property
     def input(self) -> Field:
-        schema = {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern(False)}$"}
+        schema = {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern}$"}
         terms = f"{self._count_of_terms} from {self.smallest} to {self.largest}"
         return Field("expression", "expressions", schema, f"{terms}, joined by +; in answers without blanks", str)
 
@@ -225,23 +235,25 @@ class Addition(Oracle):
 
     # How a request is read
 
+    @cached_property
+    def _takes_all_digits(self) -> bool:
+        """Whether the pattern alone keeps terms in range, as 0 to 99."""
+        return self.smallest == 0 and self.largest == 10**self.digits - 1
+
     @property
     def _example(self) -> str:
         return "+".join(["10", "6", "7", "2"][: max(2, min(self.max_terms, 4))][: self.max_terms])
 
-    def _pattern(self, capturing: bool) -> str:
+    @property
+    def _pattern(self) -> str:
         more = ["", "[0-9]?"][self.digits - 1] if self.digits <= 2 else f"[0-9]{{0,{self.digits - 1}}}"
-        term = rf"{'(' if capturing else '(?:'}0|[1-9]{more})"
-        joined = rf" *\+ *{term}"
-        if capturing:
-            optional = rf"(?:{joined})?" * (self.max_terms - self.min_terms)
-            return rf" *{term}{joined * (self.min_terms - 1)}{optional} *"
+        term = rf"(?:0|[1-9]{more})"
         fewest, most = self.min_terms - 1, self.max_terms - 1
-        return rf" *{term}(?:{joined}){{{fewest if fewest == most else f'{fewest},{most}'}}} *"
+        return rf" *{term}(?: *\+ *{term}){{{fewest if fewest == most else f'{fewest},{most}'}}} *"
 
     @cached_property
     def _accepted(self) -> re.Pattern[str]:
-        return re.compile(self._pattern(True))
+        return re.compile(self._pattern)
 
     def _fault(self, value: str) -> RuleBroken:
         """Why `value` is not accepted: the first fault that a reader would meet."""

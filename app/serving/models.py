@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     """
 
     written: Symbols
-    values: Sequence[Any]
+    values: tuple[Any, ...]
     confidence: float
     alternatives: tuple[Prediction, ...] = ()
 

@@ -25,7 +25,7 @@ from seq2seq.problems.reversal import Reversal
 SUM = {"name": "expression", "datatype": "BYTES", "shape": [2], "data": ["10+6", " 1 + 2"]}
 LIST = {"name": "sequence", "datatype": "INT64", "shape": [1, 6], "data": fakes.SEQUENCE}
 REFERENCE = ModelReference("a-model", "7")
-ADDED = [Prediction("16", [16, "16"], 0.5), Prediction("3", [3, "3"], 1.0)]
+ADDED = [Prediction("16", (16, "16"), 0.5), Prediction("3", (3, "3"), 1.0)]
 
 
 def sources(problem: Problem, body: dict[str, Any] | bytes, head_bytes: bytes | None = None) -> list[Any]:
@@ -382,14 +382,14 @@ def test_an_outputs_own_wish_counts_more(default: bool) -> None:
     ("rows", "data"), [([[3, 2, 1], [6, 5, 4]], [3, 2, 1, 6, 5, 4]), ([[3], []], [3, 0, 0, 0, 0, 0])]
 )
 def test_rows_are_told_flat_and_filled_up_with_what_is_no_item(rows: list[list[int]], data: list[int]) -> None:
-    predictions = [Prediction(row, [row], 1.0) for row in rows]
+    predictions = [Prediction(row, (row,), 1.0) for row in rows]
     response, _ = told({"outputs": [{"name": "reversed"}]}, predictions, fakes.REVERSAL)
     assert response["outputs"] == [{"name": "reversed", "datatype": "INT64", "shape": [2, 3], "data": data}]
 
 
 @pytest.mark.parametrize(("value", "message"), [(None, "no number"), (2**63, "too large for INT64")])
 def test_what_is_no_number_cannot_be_told_as_one(value: int | None, message: str) -> None:
-    predictions = [*ADDED, Prediction("1+", [value, "1+"], 0.25)]
+    predictions = [*ADDED, Prediction("1+", (value, "1+"), 0.25)]
     with pytest.raises(AnswerUnfit, match=rf"sum\[2\]: the model wrote .*{message}"):
         told({}, predictions)
     response, _ = told({"outputs": [{"name": "decoded"}]}, predictions)

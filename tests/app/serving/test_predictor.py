@@ -31,7 +31,7 @@ class Recorder:
 
 async def test_prediction_is_the_models() -> None:
     predictor = Predictor(fakes.models()["addition"], 8)
-    assert await predictor.predict("10+6") == Prediction("16", [16, "16"], 0.997003)
+    assert await predictor.predict("10+6") == Prediction("16", (16, "16"), 0.997003)
 
 
 async def test_what_is_no_number_has_no_value() -> None:
@@ -39,7 +39,7 @@ async def test_what_is_no_number_has_no_value() -> None:
         return np.full((len(sources), fakes.ADDITION.target_length), 10, dtype=np.int32)
 
     model = Model(fakes.addition_manifest(), fakes.truthful(fakes.ADDITION, plus_signs))
-    assert await Predictor(model, 8).predict("10+6") == Prediction("+++", [None, "+++"], 0.997003)
+    assert await Predictor(model, 8).predict("10+6") == Prediction("+++", (None, "+++"), 0.997003)
 
 
 async def test_confidence_is_never_above_one() -> None:
@@ -121,7 +121,7 @@ def written(predictions: list[Prediction]) -> list[str]:
 async def test_small_network_runs_on_the_loop_and_a_large_one_on_one_thread(is_large: bool) -> None:
     predictor, network = remembering(is_large=is_large)
     for _ in range(5):
-        assert (await predictor.predict(("a", "b"))).values == ["A B"]
+        assert (await predictor.predict(("a", "b"))).values == ("A B",)
     assert len(network.threads) == 1
     assert (threading.get_ident() in network.threads) != is_large
 
@@ -138,16 +138,16 @@ async def test_loop_serves_others_while_a_large_network_runs() -> None:
     network.gate.clear()
     large = asyncio.ensure_future(predictor.predict(("a",)))
     await asyncio.to_thread(network.begun.wait, 60)
-    assert (await Predictor(fakes.models()["addition"], 8).predict("10+6")).values == [16, "16"]
+    assert (await Predictor(fakes.models()["addition"], 8).predict("10+6")).values == (16, "16")
     assert not large.done()
     network.gate.set()
-    assert (await large).values == ["A"]
+    assert (await large).values == ("A",)
 
 
 async def test_search_gives_the_answer_and_the_likeliest_others() -> None:
     predictor = Predictor(capitals.model(), 64)
     (found,) = await predictor.search_all([("a", "b")], 3)
-    assert (found.values, found.confidence) == (["A B"], 0.81)
+    assert (found.values, found.confidence) == (("A B",), 0.81)
     assert [(each.values[0], each.confidence) for each in found.alternatives] == [
         ("A B", 0.81),
         ("A A", 0.045),
@@ -223,7 +223,7 @@ def test_loop_that_ends_while_a_network_runs_leaves_nothing_behind() -> None:
 
     assert asyncio.run(leave()).cancelled()
     network.gate.set()
-    assert asyncio.run(predictor.predict(("b",))).values == ["B"]
+    assert asyncio.run(predictor.predict(("b",))).values == ("B",)
 
 
 def test_thread_ends_with_its_model() -> None:

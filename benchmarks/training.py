@@ -10,13 +10,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, stats
+from benchmarks import environments, machine, stats
 from benchmarks.environments import ROOT, CannotPrepare
+from benchmarks.networks import LISTS, SUMS
 from benchmarks.stats import Spread
 
 PROBLEMS = ("sums", "lists")
+SIZES = {"sums": SUMS, "lists": LISTS}
 Outcomes = dict[tuple[str, str], dict[int, dict[str, float]]]
 """The results of each kind of run and problem, round by round."""
 
@@ -26,7 +29,7 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
     outcomes: Outcomes = {}
     for number in range(rounds):
         for problem in PROBLEMS:
-            for kind in ("given", "ours", "sustained"):
+            for kind in ("given", "ours", "sustained", "torch", "peak"):
                 outcome = trial(kind, problem, number + 1)
                 outcomes.setdefault((kind, problem), {})[number] = outcome
                 sys.stderr.write(f"  {kind:10}{problem:6} {outcome}\n")
@@ -42,11 +45,13 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
 
 def trial(kind: str, problem: str, seed: int) -> dict[str, float]:
     """One run in a process of its own. Raises `CannotPrepare`."""
-    command = [sys.executable, "-m", "benchmarks.trial", kind, problem, str(seed)]
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.trial", kind, problem, str(seed)]
+    if kind == "torch":
+        command = [environments.python("torch"), "-m", "benchmarks.trial_torch", problem, str(seed)]
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
     if result.returncode:
-        raise CannotPrepare(f"{' '.join(command[2:])} failed: {result.stderr.strip()[-500:]}")
+        raise CannotPrepare(f"{' '.join(map(str, command[2:]))} failed: {result.stderr.strip()[-500:]}")
     outcome: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
     return outcome
 
@@ -65,6 +70,13 @@ def headline(outcomes: Outcomes) -> dict[str, list[float]]:
         measured[f"{problem}_ours_to_given_examples_per_second"] = stats.ratios(
             figures("sustained", "examples_per_second"), figures("given", "examples_per_second")
         )
+        rates = figures("sustained", "examples_per_second")
+        measured[f"{problem}_ours_to_torch_examples_per_second"] = stats.ratios(
+            rates, figures("torch", "examples_per_second")
+        )
+        gflops = {number: 1e-9 * SIZES[problem].flops * rate for number, rate in rates.items()}
+        measured[f"{problem}_ours_gflops"] = list(gflops.values())
+        measured[f"{problem}_ours_to_peak_gflops"] = stats.ratios(gflops, figures("peak", "gflops"))
         for kind in ("given", "ours"):
             measured[f"{problem}_{kind}_wrong"] = list(figures(kind, "wrong").values())
     return measured

@@ -1,4 +1,4 @@
-"""One training run in a process of its own: `python -m benchmarks.trial given|ours|sustained sums|lists SEED`.
+"""One training run in a process of its own: `python -m benchmarks.trial given|ours|sustained|peak sums|lists SEED`.
 
 Prints a line of JSON. Imports are timed separately. Trying the trained network is not timed.
 """
@@ -21,6 +21,7 @@ SUSTAINED_BATCH = 1_024
 SUSTAINED_STEPS = 50
 SUSTAINED_EPOCHS = 9
 """The first one compiles, and does not count."""
+PEAK_REPEATS = 200
 
 
 def given(problem: str, seed: int) -> dict[str, Any]:
@@ -90,6 +91,26 @@ def sustained(problem: str, seed: int) -> dict[str, Any]:
     return {"examples_per_second": SUSTAINED_STEPS * SUSTAINED_BATCH / seconds, "batch_size": SUSTAINED_BATCH}
 
 
+def peak(problem: str, seed: int) -> dict[str, Any]:
+    """What NumPy's matrix product reaches on all cores: GFLOPS for large factors, and for one of the network's own."""
+    import numpy as np
+
+    from benchmarks.networks import LISTS, SUMS
+
+    rng = np.random.default_rng(seed)
+    units = {"sums": SUMS, "lists": LISTS}[problem].encoder
+
+    def gflops(rows: int, inner: int, columns: int) -> float:
+        a, b = (rng.random(shape, dtype=np.float32) for shape in ((rows, inner), (inner, columns)))
+        ends = [time.perf_counter()]
+        while len(ends) < PEAK_REPEATS:
+            a @ b
+            ends.append(time.perf_counter())
+        return 2e-9 * rows * inner * columns / median(later - earlier for earlier, later in pairwise(ends))
+
+    return {"gflops": gflops(2_048, 2_048, 2_048), "gflops_of_its_size": gflops(SUSTAINED_BATCH, units, 4 * units)}
+
+
 def main(arguments: list[str]) -> int:
     """Do the run that the arguments name, and print its result."""
     kind, problem, seed = arguments
@@ -99,7 +120,7 @@ def main(arguments: list[str]) -> int:
     import training.fitting  # noqa: F401  so that Keras and TensorFlow are there before any clock runs
 
     imported = time.perf_counter() - started
-    outcome = {"given": given, "ours": ours, "sustained": sustained}[kind](problem, int(seed))
+    outcome = {"given": given, "ours": ours, "sustained": sustained, "peak": peak}[kind](problem, int(seed))
     sys.stdout.write(json.dumps({"import_seconds": round(imported, 2), **outcome}) + "\n")
     return 0
 

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import chart, cost, fitting, neighbours, pronunciation, serving, serving_report, startup, training
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
+from benchmarks.server import ServerFailed
 from benchmarks.stats import table
 
 MODELS = ROOT / "models"
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
     try:
         data: dict[str, Any] = options.run(options)
-    except CannotPrepare as error:
+    except (CannotPrepare, ServerFailed) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

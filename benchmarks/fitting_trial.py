@@ -45,7 +45,7 @@ def main(name: str, path: str, seconds: float) -> float:
             return keras_model([source, shifted], training=True)
 
         teacher_forcing.logits = logits  # type: ignore[assignment]
-    optimizer = fitting.optimizer(recipe, 10_000)
+    optimizer = fitting.made_optimizer(recipe, 10_000)
     optimizer.build(layers.training.trainable_variables)
     step = fitting.step(recipe, layers, optimizer)
     held = np.load(path)

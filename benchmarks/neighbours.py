@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import machine, server, stats, workload
 from benchmarks.contenders import CONTENDERS, Setup
+from benchmarks.environments import CannotPrepare
 from benchmarks.stats import Spread, percentile, significant
 from benchmarks.workload import PLAIN, Question
 from benchmarks.wrk import Measured, Requests, Sender, ensure
@@ -35,8 +36,10 @@ Figures = dict[str, dict[int, float]]
 
 
 def run(models_dir: Path, *, rounds: int, seconds: int) -> dict[str, Any]:
-    """All figures as plain data: each is measured in every round."""
+    """All figures as plain data: each is measured in every round. Raises `CannotPrepare` or `ServerFailed`."""
     ensure()
+    if not (models_dir / "pronunciation").exists():
+        raise CannotPrepare(f"there is no {models_dir / 'pronunciation'}; examples/pronunciation says how it is made")
     figures: Figures = {}
     cores = machine.cores()[:2]
     with tempfile.TemporaryDirectory() as folder:
@@ -93,11 +96,12 @@ def _round(
         alone = _checked(senders["sums"].send(port, CONNECTIONS, seconds, one))
     with serve(both) as running, ThreadPoolExecutor() as threads:
         port, over = running.setup.port, threading.Event()
-        saturated = threads.submit(senders["words"].send, port, CONNECTIONS, seconds + 2, both)
+        saturated = threads.submit(senders["words"].send, port, CONNECTIONS, seconds, both)
         health = threads.submit(_health, port, over)
-        time.sleep(1)
-        beside = _checked(senders["sums"].send(port, CONNECTIONS, seconds, both))
-        over.set()
+        try:
+            beside = _checked(senders["sums"].send(port, CONNECTIONS, seconds, both))
+        finally:
+            over.set()
         found = health.result()
         meanwhile = _checked(saturated.result())
     return [

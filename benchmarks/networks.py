@@ -1,4 +1,4 @@
-"""The tutorials' networks by their sizes, and how many operations one step of training takes. Needs no package."""
+"""The tutorials' networks by their sizes, and how many operations training takes for an example. Needs no package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sizes:
     def flops(self) -> float:
         """Floating-point operations of matrix products for an example: forward, and both gradients of each product.
 
-        Symbols need no gradient, so theirs are left out.
+        Symbols need no gradient, so theirs are left out. A state that is read at every step counts at every step.
         """
         read = self.reads * self.symbols * 4 * self.encoder
         told = self.writes * (self.symbols if self.told else self.encoder) * 4 * self.decoder

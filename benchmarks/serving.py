@@ -78,7 +78,7 @@ class Sample:
     @property
     def server_us(self) -> float:
         """The server's processor time for a request, in microseconds."""
-        return 1e6 * self.server_cpu / self.measured.requests_per_second
+        return 1e6 * self.server_cpu * self.measured.seconds / max(1, self.measured.requests)
 
 
 @dataclass

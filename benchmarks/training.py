@@ -76,7 +76,10 @@ def headline(outcomes: Outcomes) -> dict[str, list[float]]:
         )
         gflops = {number: 1e-9 * SIZES[problem].flops * rate for number, rate in rates.items()}
         measured[f"{problem}_ours_gflops"] = list(gflops.values())
+        measured[f"{problem}_peak_gflops"] = list(figures("peak", "gflops").values())
         measured[f"{problem}_ours_to_peak_gflops"] = stats.ratios(gflops, figures("peak", "gflops"))
+        own = figures("peak", "gflops_of_its_size")
+        measured[f"{problem}_ours_to_peak_of_its_size"] = stats.ratios(gflops, own)
         for kind in ("given", "ours"):
             measured[f"{problem}_{kind}_wrong"] = list(figures(kind, "wrong").values())
     return measured

@@ -7,6 +7,7 @@ sustained runs have, on batches made before, so that only the steps are timed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from itertools import pairwise
@@ -53,6 +54,7 @@ class Lists(nn.Module):  # type: ignore[misc]
 def sustained(problem: str, seed: int) -> dict[str, float]:
     """Examples a second, the median of as many stretches as ours have."""
     torch.manual_seed(seed)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     network, sizes = (Sums(SUMS), SUMS) if problem == "sums" else (Lists(LISTS), LISTS)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     loss = nn.CrossEntropyLoss()

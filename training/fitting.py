@@ -54,7 +54,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     rng = np.random.default_rng(recipe.seed)
     spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, 0, recipe.reversed_source)
     models = networks.build(recipe.problem, spec, unroll=True)
-    training = models.training if recipe.xla else forward.Forward(models, spec)
+    training = models.training if recipe.xla else forward.Forward(models, spec, recipe.batch_size)
     callbacks = list(callbacks)
     if recipe.bound_weight:
         training = certified.Certified(

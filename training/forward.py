@@ -6,26 +6,23 @@ measures it.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from seq2seq.bundle import NetworkSpec
-from training import environment
+from training import lstm
 from training.lstm import Product, weights
 from training.networks import Models
 
 
 class Forward(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """source (B, S), and a shifted target (B, T) where the decoder is told one → logits (B, T, V).
+    """source (B, S), and a shifted target (B, T) where the decoder is told one → logits (B, T, V)."""
 
-    Each core computes a part of the batch, alone: small products gain less from being shared.
-    """
-
-    def __init__(self, models: Models, spec: NetworkSpec):
+    def __init__(self, models: Models, spec: NetworkSpec, batch_size: int):
         super().__init__(name="forward")
+        self.batch_size = batch_size
         self.spec = spec
         self.encoder = [models.encoder.get_layer(f"encoder_lstm_{depth}") for depth in range(len(spec.encoder_units))]
         self.decoder = [models.decoder.get_layer(f"decoder_lstm_{depth}") for depth in range(len(spec.decoder_units))]
@@ -35,19 +32,18 @@ class Forward(keras.Model):  # type: ignore[misc]  # Keras has no types
 
     def call(self, inputs: Any) -> Any:
         ids = inputs if isinstance(inputs, list | tuple) else [inputs]
-        rows = tf.shape(ids[0])[0]
-        cuts = [rows * part // environment.CORES for part in range(environment.CORES + 1)]
-        return tf.concat([self._part([each[start:end] for each in ids]) for start, end in pairwise(cuts)], axis=0)
+        parts = lstm.parts(tf.shape(ids[0])[0], self.batch_size)
+        return tf.concat([self._part([each[start:end] for each in ids]) for start, end in parts], axis=0)
 
     def _part(self, ids: list[Any]) -> Any:
         source = tf.transpose(ids[0])  # (S, B)
         x, states = self._encoded(source[::-1] if self.spec.reversed_source else source)
         if self.spec.family == "repeat_vector":
-            x, told = x[-1:], self.length
+            x, repeats = x[-1:], self.length
         else:
-            x, told = self._one_hot(tf.transpose(ids[1]), self.decoder[0]), 1
+            x, repeats = self._one_hot(tf.transpose(ids[1]), self.decoder[0]), 1
         for depth, layer in enumerate(self.decoder):
-            x, _ = self._run(layer, x, states[depth] if states else None, repeats=told if depth == 0 else 1)
+            x, _ = self._run(layer, x, states[depth] if states else None, repeats=repeats if depth == 0 else 1)
         return tf.transpose(self.product.dense(self.logits, x), (1, 0, 2))
 
     def _encoded(self, source: Any) -> tuple[Any, list[Any]]:

@@ -9,15 +9,30 @@ T is the number of steps, B the batch, K the number of LSTMs that run side by si
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from training import environment
+
 
 def weights(cell: keras.layers.LSTMCell) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
     """Kernel (E, 4H), recurrent kernel (H, 4H) and bias (4H,)."""
     return cell.kernel.value, cell.recurrent_kernel.value, cell.bias.value
+
+
+FEWEST_A_PART = 32
+"""A core computes so many rows of a full batch at least."""
+
+
+def parts(rows: tf.Tensor, batch_size: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Where each core's part of a batch begins and ends. Each core computes its part alone: small products gain less
+    from being shared.
+    """
+    count = min(environment.CORES, max(1, batch_size // FEWEST_A_PART))
+    return [*pairwise([rows * place // count for place in range(count + 1)])]
 
 
 class Product:
@@ -51,7 +66,7 @@ class Product:
     def _lstm(self, read: tf.Tensor, recurrent: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor) -> Any:
         steps, directions, batch, _ = tf.unstack(tf.shape(read))
         units = recurrent.shape[1]
-        # Gates come first, so that to take one is no copy.
+        # Gates come first, so taking one copies nothing.
         by_gate = tf.transpose(tf.reshape(read, (steps, directions, batch, 4, units)), (0, 3, 1, 2, 4))
         recurrent = tf.cast(recurrent, self.dtype)
         kernel = tf.transpose(tf.reshape(recurrent, (-1, units, 4, units)), (2, 0, 1, 3))  # (4, K, H, H)

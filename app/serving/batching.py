@@ -27,7 +27,7 @@ from app.serving.counters import QueueMeasures
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Entry = tuple[Sequence[Item], "asyncio.Future[Any]", bool]
-"""Items, the future of their results, and whether it is of a list of them. One future serves all items of a request."""
+"""Items, the future of their results, and whether the result is a list. One future serves all items of a request."""
 
 
 class BatchFailed(Exception):
@@ -53,7 +53,8 @@ class Bound:
 class Batching(ABC, Generic[Item, Result]):
     """A bounded queue whose items are answered at most `max_size` at a time, in the order in which they came.
 
-    What waits is a plain tuple, since one is made for every request: an `Entry`, when it came, and its deadline.
+    What waits is a plain tuple, since one is made for every request: an `Entry`, when it came, and its deadline. An
+    entry is never split, so a run may have room left.
     """
 
     def __init__(self, max_size: int, bound: Bound | None = None, measures: QueueMeasures | None = None):
@@ -61,6 +62,7 @@ class Batching(ABC, Generic[Item, Result]):
         self._bound = bound or Bound()
         self._measures = measures or QueueMeasures()
         self._waiting: deque[tuple[Entry[Item], float, float]] = deque()
+        self._items = 0  # how many wait
         self._scheduled = False  # whether the next turn comes by itself
         self._waited_for = 0  # how many items the turn before this one left waiting, so that more could join them
 
@@ -112,6 +114,7 @@ class Batching(ABC, Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(((items, future, many), monotonic(), until))
+        self._items += len(items)
         self._bound.in_flight += len(items)
         if not self._scheduled:
             self._schedule(loop)
@@ -123,8 +126,8 @@ class Batching(ABC, Generic[Item, Result]):
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        waiting = len(self._waiting)
-        if max(1, self._waited_for) < waiting < self.max_size:
+        waiting = self._items
+        if len(self._waiting) > 1 and self._waited_for < waiting < self.max_size:
             self._waited_for = waiting
         else:
             self._waited_for = 0
@@ -142,6 +145,7 @@ class Batching(ABC, Generic[Item, Result]):
         while self._waiting and len(self._waiting[0][0][0]) <= room:
             entry, since, until = self._waiting.popleft()
             items, future, _ = entry
+            self._items -= len(items)
             if future.done():  # a waiter that was cancelled has no use for its result
                 self._measures.dropped["client_gone"] += len(items)
                 self._bound.in_flight -= len(items)
@@ -220,8 +224,8 @@ class Batcher(Batching[Item, Result]):
 class AwaitingBatcher(Batching[Item, Result]):
     """Awaits each batch, which computes on a thread, while the loop serves others. One batch runs at a time.
 
-    A turn of the loop answers one item. Else the clients of a large batch would keep the loop for milliseconds, because
-    all of them are answered and ask again at the same time.
+    A turn of the loop answers one request. Else the clients of a large batch would keep the loop for milliseconds,
+    because all of them are answered and ask again at the same time.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -112,7 +113,7 @@ class Model:
     def _predictions(self, written: Sequence[Symbols], confidences: Sequence[float]) -> list[Prediction]:
         columns = [map(output.value, written) for output in self.problem.outputs]
         rounded = [min(round(each, CONFIDENCE_DECIMALS), 1.0) for each in confidences]
-        return [*map(Prediction, written, zip(*columns, strict=True), rounded)]
+        return [*starmap(Prediction, zip(written, zip(*columns, strict=True), rounded, strict=True))]
 
     def warm_up(self, size: int, most_seconds: float = inf) -> Model:
         """Predict alone and in batches, so that no client waits for what is made on first use.

@@ -97,11 +97,13 @@ class Predictor:
         parse = self.model.problem.parse
         try:
             sources = [parse(value) for value in values]
-        except RuleBroken:  # one at least; all are looked at anew
-            parsed = [self._parse(value) for value in values]
-            predictions = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
-            return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
-        return [*zip(sources, await ask(sources), strict=True)]
+        except RuleBroken:
+            pass  # one at least; all are looked at anew
+        else:
+            return [*zip(sources, await ask(sources), strict=True)]
+        parsed = [self._parse(value) for value in values]
+        predictions = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
+        return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
 
     def _parse(self, value: object) -> Symbols | RuleBroken:
         try:

@@ -1,4 +1,4 @@
-"""mosec, by its guide: Rust front end, a Python worker for each core, batches of what is waiting."""
+"""mosec, by its guide: Rust front end, a Python worker for each core, batches of what comes within a millisecond."""
 
 from __future__ import annotations
 

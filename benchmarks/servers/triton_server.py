@@ -1,7 +1,7 @@
 """Triton, by its guide: C++ front end, Python backend with the same network in it, dynamic batching without delay.
 
-The wheel of PyTriton carries the server. Its Python backend runs `triton_model.py` in a process of its own, a stub that
-is linked to this version of Python.
+It answers less than the others: the text that the model wrote is left out. The wheel of PyTriton carries the server.
+Its Python backend runs `triton_model.py` in a process of its own, a stub that is linked to this version of Python.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
         f"--backend-directory={backends(folder, server)}",
         "--http-address=127.0.0.1",
         f"--http-port={model.port()}",
-        "--http-thread-count=2",
+        f"--http-thread-count={max(2, model.cores())}",
         "--allow-grpc=false",
         "--allow-metrics=false",
         "--log-info=false",

@@ -203,7 +203,7 @@ class Addition(Oracle):
 
     @cached_property
     def _forms(self) -> list[str]:
-        """How so many terms are padded: `    %2s+%2s`. One format costs a quarter of a method for each term."""
+        """How so many terms are padded: `   %2s+%2s`. A format takes a quarter of `rjust`'s time."""
         term = f"%{self.digits}s"
         blanks = [(self.max_terms - count) * (self.digits + 1) * " " for count in range(self.max_terms + 1)]
         return [blanks[count] + "+".join([term] * count) for count in range(self.max_terms + 1)]
@@ -290,10 +290,10 @@ class Addition(Oracle):
             if term[0] == "0" and len(term) > 1:
                 return RuleBroken(
                     "leading_zero",
-                    f"term {number} is {term}; write it without leading zeros, as {int(term)}",
+                    f"term {number} is {term}; write it without leading zeros, as {term.lstrip('0') or 0}",
                     position=position,
                 )
-            if not self.smallest <= int(term) <= self.largest:
+            if len(term) > self.digits or not self.smallest <= int(term) <= self.largest:
                 return RuleBroken(
                     "range",
                     f"term {number} is {term}; a term is from {self.smallest} to {self.largest}",

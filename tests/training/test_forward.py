@@ -45,7 +45,7 @@ def test_logits_and_gradients_are_those_of_keras(
             total = tf.reduce_sum(logits * weights)
         return logits, tape.gradient(total, [each.value for each in models.training.trainable_variables])
 
-    quick = forward.Forward(models, spec)
+    quick = forward.Forward(models, spec, 96)
     logits, gradients = tf.function(lambda: weighed(quick))()
     expected, others = weighed(models.training)
     assert np.asarray(logits) == pytest.approx(np.asarray(expected), abs=CLOSE)

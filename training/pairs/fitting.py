@@ -14,7 +14,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from seq2seq.problem import END_ID
 from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
-from training import environment
+from training import environment, lstm
 from training.pairs import graphs, networks, scoring, teacher_forcing
 from training.pairs.files import Text, sha256_of
 from training.pairs.recipes import PairsRecipe
@@ -41,8 +40,6 @@ ROUND_STEPS = 200
 """A round, after which is validated, has this many steps at least, and whole epochs."""
 SEEN_AN_EPOCH = 50
 """Each token of a whole domain is seen in so many pairs an epoch at least; one number of a million is called zero."""
-FEWEST_A_PART = 32
-"""A core computes so many rows of a batch at least."""
 BETA_2 = 0.99
 CLIP_NORM = 1.0
 
@@ -146,7 +143,7 @@ class _Run:
         self.model = self.layers.training
         self.steps_an_epoch = math.ceil(len(self.sources) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
-        self.optimizer = optimizer(recipe, self.steps_an_epoch * recipe.epochs)
+        self.optimizer = made_optimizer(recipe, self.steps_an_epoch * recipe.epochs)
         self.optimizer.build(self.model.trainable_variables)
         self.step = step(recipe, self.layers, self.optimizer)
         self.history: dict[str, list[float]] = {"loss": [], "wrong": [], "symbols_wrong": [], "confidence": []}
@@ -279,13 +276,9 @@ def _tokens(pair: tuple[Text, Text]) -> set[tuple[int, str]]:
     return {(side, token) for side, text in enumerate(pair) for token in text}
 
 
-def step(recipe: PairsRecipe, layers: networks.Layers, optimize: keras.optimizers.Optimizer) -> Any:
-    """One step over a batch, compiled once for all lengths: the sum of its symbols' losses, and their number.
-
-    Each core computes a part of the batch, alone: small products gain less from being shared.
-    """
+def step(recipe: PairsRecipe, layers: networks.Layers, optimizer: keras.optimizers.Optimizer) -> Any:
+    """One step over a batch, compiled once for all lengths: the sum of its symbols' losses, and their number."""
     ids = tf.TensorSpec((None, None), tf.int32)
-    parts = min(environment.CORES, max(1, recipe.batch_size // FEWEST_A_PART))
     variables = layers.training.trainable_variables
 
     def losses(source: Any, shifted: Any, target: Any) -> Any:
@@ -297,21 +290,20 @@ def step(recipe: PairsRecipe, layers: networks.Layers, optimize: keras.optimizer
         return tf.stack([tf.reduce_sum(is_real * each) for each in (smoothed, true, tf.ones_like(true))])
 
     def train(*batch: Any) -> Any:
-        rows = tf.shape(batch[0])[0]
-        cuts = [rows * part // parts for part in range(parts + 1)]
+        parts = lstm.parts(tf.shape(batch[0])[0], recipe.batch_size)
         with tf.GradientTape() as tape:
             smoothed, true, symbols = tf.unstack(
-                tf.add_n([losses(*(each[start:end] for each in batch)) for start, end in pairwise(cuts)])
+                tf.add_n([losses(*(each[start:end] for each in batch)) for start, end in parts])
             )
             loss = smoothed / symbols
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        optimize.apply(gradients, variables)
+        optimizer.apply(gradients, variables)
         return tf.stack([true, symbols])
 
     return tf.function(train, input_signature=[ids, ids, ids])
 
 
-def optimizer(recipe: PairsRecipe, steps: int) -> keras.optimizers.Optimizer:
+def made_optimizer(recipe: PairsRecipe, steps: int) -> keras.optimizers.Optimizer:
     """AdamW whose rate rises for a while and falls by half a cosine, and which keeps an average of the weights."""
     warm_up = max(1, min(500, steps // 20))
     rate = keras.optimizers.schedules.CosineDecay(

@@ -26,7 +26,7 @@ class PairsRecipe:
 
     family           with attention, or the `plain` one without
     encoder_units    of each direction of each layer; decoder_units of each layer
-    weight_dropout   the share of an LSTM's recurrent weights that a batch goes without (Merity et al., 2018)
+    weight_dropout   the share of an LSTM's recurrent weights that each core leaves out of a batch (Merity et al., 2018)
     noise            the share of the symbols told to the decoder that are replaced by random ones
     precision        of the factors of matrix products in training; bfloat16 is faster on CPUs that multiply it
     averaging        the momentum of the averaged weights (Polyak and Juditsky, 1992)

@@ -30,7 +30,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     def drop(x: tf.Tensor) -> tf.Tensor:
         return layers.dropout(x, training=True)
 
-    def dropweights(recurrent: tf.Tensor) -> tf.Tensor:
+    def drop_weights(recurrent: tf.Tensor) -> tf.Tensor:
         return layers.weight_dropout(recurrent, training=True)
 
     x = drop(layers.source_embedding(tf.transpose(source)))  # (S, B, E)
@@ -41,7 +41,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
             product(x, forward[0]) + forward[2],
             tf.reverse_sequence(product(x, backward[0]) + backward[2], lengths, seq_axis=0, batch_axis=1),
         ]
-        recurrent = dropweights(tf.stack([forward[1], backward[1]]))
+        recurrent = drop_weights(tf.stack([forward[1], backward[1]]))
         start = tf.zeros((2, batch, recurrent.shape[1]))
         ahead, back = tf.unstack(product.lstm(tf.stack(read, axis=1), recurrent, start, start)[0], axis=1)
         end = tf.concat([tf.gather_nd(ahead, last), tf.gather_nd(back, last)], axis=-1)
@@ -54,9 +54,8 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     for depth, layer in enumerate(layers.decoder):
         kernel, recurrent, bias = weights(layer.cell)
         read = (product(x, kernel) + bias)[:, None]
-        x = drop(
-            tf.squeeze(product.lstm(read, dropweights(recurrent[None]), *states[2 * depth : 2 * depth + 2]), axis=1)
-        )
+        outputs, _ = product.lstm(read, drop_weights(recurrent[None]), *states[2 * depth : 2 * depth + 2])
+        x = drop(tf.squeeze(outputs, axis=1))
     x = tf.transpose(x, (1, 0, 2))  # (B, T, D)
     if layers.spec.family == "attention":
         scores = product(product.dense(layers.score, x), memory, transpose_b=True)  # (B, T, S)

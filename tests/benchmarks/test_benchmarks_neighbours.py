@@ -38,7 +38,9 @@ def test_ratios_are_of_one_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(neighbours, "_round", lambda *_: list(FIGURES.items()))
     monkeypatch.setattr(neighbours, "_senders", lambda *_: {})
     monkeypatch.setattr(neighbours, "ensure", lambda: None)
-    data = neighbours.run(MODELS, rounds=2, seconds=1)
+    (tmp_path / "pronunciation").mkdir()
+    monkeypatch.setattr("benchmarks.workload.questions", lambda *_: ["1+1"])
+    data = neighbours.run(tmp_path, rounds=2, seconds=1)
     assert data["ratios"] == {"add_p99_beside_to_alone": 1.5}
     assert [(row["figure"], row["median"]) for row in neighbours.table_rows(data)] == list(FIGURES.items())
     chart.draw(data, tmp_path / "chart.png")

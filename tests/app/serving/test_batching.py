@@ -89,6 +89,38 @@ async def test_no_batch_is_larger_than_allowed(doubler: Doubler) -> None:
     assert doubler.batches == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_items_alone_and_together_each_get_their_own_result(is_large: bool, doubler: Doubler) -> None:
+    """A request of many is one entry; it is not split, so it waits for a run with room for it."""
+
+    async def beside(items: Sequence[int]) -> list[int]:
+        return doubler(items)
+
+    batcher = AwaitingBatcher(beside, 4) if is_large else Batcher(doubler, 4)
+    asked = [
+        batcher.submit(1),
+        batcher.submit_all([2, 3]),
+        batcher.submit(4),
+        batcher.submit_all([5, 6]),
+        batcher.submit(7),
+    ]
+    found: list[object] = list(await asyncio.gather(*asked))
+    assert found == [2, [4, 6], 8, [10, 12], 14]
+    assert doubler.batches == [[1, 4, 7], [2, 3, 5, 6]]
+    assert len(batcher) == 0
+
+
+async def test_a_full_entry_waits_for_nobody(doubler: Doubler) -> None:
+    """Two requests of many fill a run, so it begins on the loop's next turn although more come."""
+    batcher = Batcher(doubler, 4)
+    first = [asyncio.create_task(batcher.submit_all([1, 2])) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    later = batcher.submit(3)
+    await asyncio.gather(*first, later)
+    assert doubler.batches == [[1, 2, 1, 2], [3]]
+
+
 async def test_loop_turns_between_batches(doubler: Doubler) -> None:
     batcher = Batcher(doubler, 1)
     first, second = batcher.submit(1), batcher.submit(2)

@@ -153,7 +153,7 @@ def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:
         assert np.abs(together[row, :length] - alone[0, :length]).max() < 1e-12
 
 
-def test_every_token_is_trained_on_often() -> None:
+def test_every_token_and_length_is_trained_on_often() -> None:
     """Of 26 letters that stand alone, about half would be held out, and then nothing would show what they become."""
     from training.pairs import fitting
 
@@ -165,7 +165,9 @@ def test_every_token_is_trained_on_often() -> None:
     assert len(parts["test"]) > 0
 
     pairs: list[tuple[files.Text, files.Text]] = [(("a",), ("A",))] * 10_000 + [(("a", "b"), ("A",))] * 5
-    assert fitting._rare(pairs) == [(("a", "b"), ("A",))] * 50
+    assert fitting._rare(pairs) == [(("a", "b"), ("A",))] * 100
+    lengths: list[tuple[files.Text, files.Text]] = [(("a", "a"), ("A",))] * 1_000 + [(("a",), ("A",))]
+    assert fitting._rare(lengths) == [(("a",), ("A",))] * 10  # 1% of all
     assert fitting._rare(pairs[:10_000]) == []
 
 

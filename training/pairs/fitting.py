@@ -38,8 +38,10 @@ CHUNK_BATCHES = 100
 """From so many batches' pairs, sorted by length, batches are cut: enough to pad little, few enough to stay random."""
 ROUND_STEPS = 200
 """A round, after which is validated, has this many steps at least, and whole epochs."""
-SEEN_AN_EPOCH = 50
-"""Each token of a whole domain is seen in so many pairs an epoch at least; one number of a million is called zero."""
+SEEN_AN_EPOCH = 500
+"""Each token and each length of a whole domain is seen in about so many pairs an epoch, or in 1% of all. Of a million
+numbers one is called zero, and ten have one digit.
+"""
 BETA_2 = 0.99
 CLIP_NORM = 1.0
 
@@ -264,16 +266,17 @@ def served(problem: Pairs, spec: NetworkSpec, layers: networks.Layers) -> onnx_r
 
 
 def _rare(pairs: list[tuple[Text, Text]]) -> list[tuple[Text, Text]]:
-    """Pairs with a token that hardly any other has, again and again, so that each is seen so often in an epoch."""
-    counts = Counter(each for pair in pairs for each in _tokens(pair))
-    scarce = {token: count for token, count in counts.items() if count < min(SEEN_AN_EPOCH, len(pairs) // 100)}
-    least = ((pair, min((scarce[each] for each in _tokens(pair) if each in scarce), default=0)) for pair in pairs)
-    return [pair for pair, count in least if count for _ in range(SEEN_AN_EPOCH // count)]
+    """Pairs with a token or a length that hardly any other has, again and again, so that each is seen so often."""
+    counts = Counter(each for pair in pairs for each in _features(pair))
+    least = min(SEEN_AN_EPOCH, len(pairs) // 100)
+    scarce = {each: count for each, count in counts.items() if count < least}
+    rarest = ((pair, min((scarce[each] for each in _features(pair) if each in scarce), default=0)) for pair in pairs)
+    return [pair for pair, count in rarest if count for _ in range(least // count)]
 
 
-def _tokens(pair: tuple[Text, Text]) -> set[tuple[int, str]]:
-    """The tokens of source and target, each with its side."""
-    return {(side, token) for side, text in enumerate(pair) for token in text}
+def _features(pair: tuple[Text, Text]) -> set[tuple[int, str | int]]:
+    """The tokens of source and target, and their lengths, each with its side."""
+    return {(side, each) for side, text in enumerate(pair) for each in (*text, len(text))}
 
 
 def step(recipe: PairsRecipe, layers: networks.Layers, optimizer: keras.optimizers.Optimizer) -> Any:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -163,6 +164,11 @@ def test_every_token_and_length_is_trained_on_often() -> None:
     assert {token for source in parts["train"] for token in source} == set("abcdefghijklmnopqrstuvwxyz")
     assert not parts["train"].keys() & (parts["test"].keys() | parts["validation"].keys())
     assert len(parts["test"]) > 0
+
+    numbers = {tuple(str(number)): [("x",)] for number in range(10_000)}
+    parts = files.split(files.Table("file", "chars", "chars", numbers), complete=True)
+    assert Counter(map(len, parts["train"]))[1] == 10
+    assert 0 < Counter(map(len, parts["train"]))[2] < 90
 
     pairs: list[tuple[files.Text, files.Text]] = [(("a",), ("A",))] * 10_000 + [(("a", "b"), ("A",))] * 5
     assert fitting._rare(pairs) == [(("a", "b"), ("A",))] * 100

@@ -47,6 +47,8 @@ TEST, VALIDATION = 26, 39
 """The first byte of a source's SHA-256 decides: below the one it tests, below the other it validates (of 256)."""
 HELD_OUT, HELD_OUT_VALIDATION = 128, 141
 """The same where the file is the whole domain: half is never trained on, and the rest has its own validation."""
+FEWEST_OF_A_LENGTH = 50
+"""If fewer sources of a whole domain, and fewer than 1% of all, have a length, all of them are trained on."""
 FEWEST = 5
 """A part of a small file gets so many sources, or a quarter of them, if the first byte leaves it fewer."""
 
@@ -232,11 +234,11 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
     for source, part in _divided(table, cut_off, complete=complete):
         parts[part][source] = table.targets[source]
     if complete:
-        _show_every_token(parts)
+        _show_what_is_rare(parts)
         if empty := [part for part in cut_off if not parts[part]]:
             raise PairsError(
-                f"{table.name}: every source that was held out has a token of its own, so all are trained on, and none"
-                f" is left for {empty[0]}"
+                f"{table.name}: every source that was held out has a token or a length of its own, so all are trained"
+                f" on, and none is left for {empty[0]}"
             )
     for given, other in others.items():
         if twice := next((source for source in other.targets if source in table.targets), None):
@@ -268,8 +270,13 @@ def _check_tokens(trained_on: Mapping[Text, Sequence[Text]], name: str, other: T
                 )
 
 
-def _show_every_token(parts: Parts) -> None:
-    """Train on a held-out source after all if it has a token that no other has: `zero`, say, names one number only."""
+def _show_what_is_rare(parts: Parts) -> None:
+    """Train on a held-out source after all if nothing else shows what it has: a token, or a length that few have.
+
+    `zero`, say, names one number only, and ten of a million numbers have one digit.
+    """
+    lengths = Counter(len(source) for part in parts.values() for source in part)
+    least = min(FEWEST_OF_A_LENGTH, lengths.total() // 100)
     known: set[tuple[str, str]] = set()
     for part in (parts["train"], parts["validation"], parts["test"]):
         for source in sorted(part):
@@ -277,7 +284,7 @@ def _show_every_token(parts: Parts) -> None:
             shown |= {("target", token) for target in part[source] for token in target}
             if part is parts["train"]:
                 known |= shown
-            elif not shown <= known:
+            elif not shown <= known or lengths[len(source)] < least:
                 known |= shown
                 parts["train"][source] = part.pop(source)
 

@@ -190,14 +190,14 @@ def test_formats_of_the_guide_are_read(tmp_path: Path, name: str) -> None:
 
 
 def test_options_of_the_guide_exist() -> None:
-    known = set(re.findall(r"--[a-z-]+", help_of_fit_pairs()))
+    known = set(re.findall(r"--[a-z-]+", "".join(map(help_of, ("fit-pairs", "verify", "renew")))))
     used = set(re.findall(r"--[a-z][a-z-]+", GUIDE.read_text(encoding="utf-8")))
     assert len(used) > 20
     assert used <= known
 
 
-def help_of_fit_pairs() -> str:
-    command = [sys.executable, "-m", "training", "fit-pairs", "--help"]
+def help_of(name: str) -> str:
+    command = [sys.executable, "-m", "training", name, "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

@@ -165,7 +165,7 @@ def test_every_token_and_length_is_trained_on_often() -> None:
     assert not parts["train"].keys() & (parts["test"].keys() | parts["validation"].keys())
     assert len(parts["test"]) > 0
 
-    numbers = {tuple(str(number)): [("x",)] for number in range(10_000)}
+    numbers: dict[files.Text, list[files.Text]] = {tuple(str(number)): [("x",)] for number in range(10_000)}
     parts = files.split(files.Table("file", "chars", "chars", numbers), complete=True)
     assert Counter(map(len, parts["train"]))[1] == 10
     assert 0 < Counter(map(len, parts["train"]))[2] < 90
@@ -326,7 +326,7 @@ def test_the_card_tells_of_the_proof(proven: Bundle, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("option", ["--test", "--validation"])
 def test_a_whole_domain_has_no_other_file(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(tmp_path / "1", option, "pairs.tsv") == 2
-    assert "--complete says that FILE is all there is" in capsys.readouterr().err
+    assert "--complete splits FILE itself; leave out" in capsys.readouterr().err
 
 
 def test_a_run_that_diverges_stops_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

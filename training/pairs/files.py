@@ -247,13 +247,14 @@ def split(table: Table, others: Mapping[Split, Table] = MappingProxyType({}), *,
                 " both"
             )
         parts[given] = other.targets
-        _check_tokens(parts["train"], table.name, other)
     if {"validation", "test"} <= others.keys() and (
         twice := next(iter(parts["validation"].keys() & parts["test"]), None)
     ):
         raise PairsError(
             f"{others['test'].name}: {_shown(twice, table.source_tokens)!r} is in {others['validation'].name} too"
         )
+    for other in others.values():
+        _check_tokens(parts["train"], table.name, other)
     return parts
 
 

@@ -274,7 +274,7 @@ def _rare(pairs: list[tuple[Text, Text]]) -> list[tuple[Text, Text]]:
     return [pair for pair, count in rarest if count for _ in range(least // count)]
 
 
-def _features(pair: tuple[Text, Text]) -> set[tuple[int, str | int]]:
+def _features(pair: tuple[Text, Text]) -> set[tuple[int, object]]:
     """The tokens of source and target, and their lengths, each with its side."""
     return {(side, each) for side, text in enumerate(pair) for each in (*text, len(text))}
 

@@ -21,8 +21,8 @@ from training.networks import Models
 
 MASKED = -1e9
 """The score of padding, before the softmax makes it 0."""
-NEVER = -1e4
-"""The bias of padding's logit, which no training moves: no answer holds padding. Half precision can hold it."""
+NEVER = -1e3
+"""The bias of padding's logit, which no training moves: no answer holds padding. Larger ones are less exact."""
 
 
 class Layers:

@@ -14,7 +14,7 @@ from training.__main__ import main
     [
         (["--name", "a/b"], "--name a/b: it may hold"),
         (["--name", "upper", "--columns", "1"], "--columns takes a source and a target"),
-        (["--name", "upper", "--complete", "--test", "pairs.tsv"], "--complete says that FILE is all there is"),
+        (["--name", "upper", "--complete", "--test", "pairs.tsv"], "--complete splits FILE itself; leave out"),
         (["--name", "upper", "--resume"], "there is no stopped run of upper"),
         (["--name", "upper", "--dropout", "1"], "dropout is from 0 to less than 1"),
         (["--name", "upper", "--encoder-units", "0"], "encoder_units must be 1 or more layers"),

@@ -301,8 +301,11 @@ def test_the_order_of_lines_and_the_format_do_not_change_the_split(tmp_path: Pat
 
 @given(st.integers(3, 150), st.sampled_from([(), ("test",), ("validation",), ("test", "validation")]))
 def test_every_part_of_a_small_file_has_sources(n: int, given_parts: tuple[Split, ...]) -> None:
-    table = table_of(n)
-    others = {name: Table(name, "words", "words", {(name,): [("x",)]}, 1) for name in given_parts}
+    table = Table("pairs.tsv", "words", "words", {("s",) * length: [("x",)] for length in range(1, n + 1)}, n)
+    others = {
+        name: Table(name, "words", "words", {("s",) * length: [("x",)]}, 1)
+        for length, name in enumerate(given_parts, n + 1)
+    }
     parts = files.split(table, others)
     cut_off = [name for name in parts if name not in others]
     least = min(5, max(1, n // 4))

@@ -6,10 +6,13 @@ that file, and is made again only when the file has changed.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -33,6 +36,16 @@ def python(environment: str) -> Path:
 def directory(environment: str) -> Path:
     """Where an environment is."""
     return python(environment).parent.parent
+
+
+def outcome(environment: str, *command: str | Path) -> Any:
+    """What `python -m COMMAND` prints last, as JSON, in an environment and without a GPU. Raises `CannotPrepare`."""
+    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+    argv: list[str | Path] = [python(environment), "-m", *command]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
+    if result.returncode:
+        raise CannotPrepare(f"{' '.join(map(str, command))} failed: {result.stderr.strip()[-500:]}")
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def _peer(name: str) -> Path:

@@ -6,9 +6,6 @@ and label smoothing, without what fit-pairs adds to that, as random symbols and 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks import environments, machine, stats
-from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.stats import Spread
 from examples.pronunciation import make_pairs
 
@@ -76,12 +72,7 @@ def made_batches() -> dict[str, Any]:
 
 def _trial(name: str, batches: Path, seconds: int) -> float:
     environment, module = CONTENDERS[name]
-    command: list[str | Path] = [environments.python(environment), "-m", module, name, batches, str(seconds)]
-    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
-    if result.returncode:
-        raise CannotPrepare(f"{name} failed: {result.stderr.strip()[-500:]}")
-    return float(json.loads(result.stdout.splitlines()[-1]))
+    return float(environments.outcome(environment, module, name, batches, str(seconds)))
 
 
 def table_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -5,16 +5,11 @@ Knows nothing of what a recipe does; each run is a process of its own (trial.py)
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks import environments, machine, stats
-from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.networks import LISTS, SUMS
 from benchmarks.stats import Spread
 
@@ -45,14 +40,10 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
 
 def trial(kind: str, problem: str, seed: int) -> dict[str, float]:
     """One run in a process of its own. Raises `CannotPrepare`."""
-    command: list[str | Path] = [sys.executable, "-m", "benchmarks.trial", kind, problem, str(seed)]
     if kind == "torch":
-        command = [environments.python("torch"), "-m", "benchmarks.trial_torch", problem, str(seed)]
-    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
-    if result.returncode:
-        raise CannotPrepare(f"{' '.join(map(str, command[2:]))} failed: {result.stderr.strip()[-500:]}")
-    outcome: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+        outcome: dict[str, float] = environments.outcome("torch", "benchmarks.trial_torch", problem, str(seed))
+    else:
+        outcome = environments.outcome("dev", "benchmarks.trial", kind, problem, str(seed))
     return outcome
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Pair
 from seq2seq.vocabulary import IdArray
-from training import certified, data, environment, forward, networks
+from training import certified, data, environment, networks
 from training.loss import cross_entropy
 from training.recipes import Recipe
 
@@ -54,7 +54,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     rng = np.random.default_rng(recipe.seed)
     spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, 0, recipe.reversed_source)
     models = networks.build(recipe.problem, spec, unroll=True)
-    training = models.training if recipe.xla else forward.Forward(models, spec, recipe.batch_size)
+    training = models.training
     callbacks = list(callbacks)
     if recipe.bound_weight:
         training = certified.Certified(

@@ -54,14 +54,14 @@ class Product:
         found = self(x, layer.kernel.value)
         return found + layer.bias.value if layer.use_bias else found
 
-    def lstm(self, read: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The outputs (T, K, B, H) of K LSTMs, and their last cells (K, B, H).
+    def lstm(self, read: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+        """The outputs (T, K, B, H) of K LSTMs.
 
         read (T, K, B, 4H) is each gate's part from the inputs; recurrent (K, H, 4H); h, c (K, B, H) at the start. Gates
         are in the order of Keras: input, forget, cell, output.
         """
-        outputs, last = tf.custom_gradient(self._lstm)(read, recurrent, h, c)
-        return outputs, last
+        outputs: tf.Tensor = tf.custom_gradient(self._lstm)(read, recurrent, h, c)
+        return outputs
 
     def _lstm(self, read: tf.Tensor, recurrent: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor) -> Any:
         steps, directions, batch, _ = tf.unstack(tf.shape(read))
@@ -82,7 +82,7 @@ class Product:
         _, _, _, *kept = _loop(lambda place, *_: place < steps, step, (0, h0, c0, *_arrays(6, steps)), steps)
         i, f, g, o, c, h = (each.stack() for each in kept)  # (T, K, B, H)
 
-        def gradients(dh: tf.Tensor, dc: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradients(dh: tf.Tensor) -> tuple[tf.Tensor, ...]:
             before = tf.concat([c0[None], c[:-1]], axis=0)
             squashed = tf.tanh(c)
             to_c = o * (1 - squashed * squashed)
@@ -96,7 +96,7 @@ class Product:
                 gates = tf.concat(parts, axis=-1)  # (K, B, 4H)
                 return place - 1, self(gates, recurrent, transpose_b=True), dc_here * f[place], kept.write(place, gates)
 
-            begin = (steps - 1, tf.zeros_like(h0), dc, *_arrays(1, steps))
+            begin = (steps - 1, tf.zeros_like(h0), tf.zeros_like(c0), *_arrays(1, steps))
             _, dh0, dc0, kept = _loop(lambda place, *_: place >= 0, step, begin, steps)
             gates = kept.stack()
             first = tf.concat([h0[None], h[:-1]], axis=0)
@@ -106,7 +106,7 @@ class Product:
             ]
             return gates, self(*rows, transpose_a=True), dh0, dc0
 
-        return (h, c[-1]), gradients
+        return h, gradients
 
 
 def _arrays(number: int, steps: tf.Tensor) -> list[tf.TensorArray]:

@@ -43,7 +43,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
         ]
         recurrent = drop_weights(tf.stack([forward[1], backward[1]]))
         start = tf.zeros((2, batch, recurrent.shape[1]))
-        ahead, back = tf.unstack(product.lstm(tf.stack(read, axis=1), recurrent, start, start)[0], axis=1)
+        ahead, back = tf.unstack(product.lstm(tf.stack(read, axis=1), recurrent, start, start), axis=1)
         end = tf.concat([tf.gather_nd(ahead, last), tf.gather_nd(back, last)], axis=-1)
         x = drop(tf.concat([ahead, tf.reverse_sequence(back, lengths, seq_axis=0, batch_axis=1)], axis=-1))
     memory = tf.transpose(x, (1, 0, 2))  # (B, S, 2H)
@@ -54,7 +54,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     for depth, layer in enumerate(layers.decoder):
         kernel, recurrent, bias = weights(layer.cell)
         read = (product(x, kernel) + bias)[:, None]
-        outputs, _ = product.lstm(read, drop_weights(recurrent[None]), *states[2 * depth : 2 * depth + 2])
+        outputs = product.lstm(read, drop_weights(recurrent[None]), *states[2 * depth : 2 * depth + 2])
         x = drop(tf.squeeze(outputs, axis=1))
     x = tf.transpose(x, (1, 0, 2))  # (B, T, D)
     if layers.spec.family == "attention":

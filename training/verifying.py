@@ -136,8 +136,9 @@ def _evidence(
     table, parts = read_pairs(manifest, source)
     assert isinstance(manifest.problem, Pairs)  # noqa: S101
     if isinstance(manifest.evaluation, Proof):
-        targets = {text: target for text, (target,) in table.targets.items()}
-        outcome = listed.prove(loaded, targets, parts["train"], networks=networks, logits=logits, progress=progress)
+        outcome = listed.prove(
+            loaded, table.targets, parts["train"], networks=networks, logits=logits, progress=progress
+        )
         return outcome.proof, outcome.mistakes, outcome.agreements
     score = scoring.score(manifest.problem, network, parts["test"])
     agreements = {
@@ -177,8 +178,9 @@ def read_pairs(manifest: Manifest, source: Source) -> tuple[Table, Parts]:
 def _keras_logits(loaded: Bundle) -> Logits:
     if isinstance(loaded.manifest.problem, Pairs):
         from training.pairs import export as pairs_export
+        from training.pairs import networks
 
-        return pairs_export.training_logits(pairs_export.load_layers(loaded))
+        return pairs_export.training_logits(networks.load(loaded))
     from training import export
 
     return export.keras_logits(loaded)

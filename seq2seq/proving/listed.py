@@ -34,7 +34,7 @@ Booleans = npt.NDArray[np.bool_]
 
 def prove(
     bundle: Bundle,
-    targets: Mapping[Text, Text],
+    targets: Mapping[Text, Sequence[Text]],
     trained_on: Container[Text],
     *,
     networks: Mapping[str, Network] | None = None,
@@ -43,7 +43,7 @@ def prove(
 ) -> Outcome:
     """Ask for every source of a domain, and hold each answer against its target.
 
-    targets     of all sources that the bundle's problem accepts
+    targets     of all sources that the bundle's problem accepts, one each
     trained_on  the sources that were trained on; all others count as held out
     networks    others of the same weights, asked the same as the one that is served
     logits      of others of the same weights, told the true symbols, compared with exact ones
@@ -81,10 +81,12 @@ def prove(
     return Outcome(found, run.mistakes, run.agreements)
 
 
-def _check_domain(bundle: Bundle, problem: Pairs, targets: Mapping[Text, Text]) -> None:
+def _check_domain(bundle: Bundle, problem: Pairs, targets: Mapping[Text, Sequence[Text]]) -> None:
     """Check that the problem reads every source as it stands in the file, and accepts no other."""
-    for source in targets:
+    for source, found in targets.items():
         request = problem.input.value(source)
+        if len(found) != 1:
+            raise BundleError(bundle.path, f"{request!r:.60} has {len(found)} targets, and a proof needs one")
         try:
             is_read = problem.parse(request) == source
         except RuleBroken as error:
@@ -110,7 +112,7 @@ class _Graph:
 
     bundle: Bundle
     problem: Pairs
-    targets: Mapping[Text, Text]
+    targets: Mapping[Text, Sequence[Text]]
     content: bytes
     with_logits: bytes
 
@@ -120,7 +122,7 @@ class _Graph:
     def batches(self, sources: Sequence[Text], size: int) -> Iterator[_Batch]:
         for start in range(0, len(sources), size):
             part = sources[start : start + size]
-            targets = padded([self.problem.target_ids(self.targets[source]) for source in part])
+            targets = padded([self.problem.target_ids(self.targets[source][0]) for source in part])
             yield _Batch(part, slice(start, start + len(part)), self.problem.encode(part), targets)
 
 
@@ -148,7 +150,7 @@ def _run(graph: _Graph, networks: Mapping[str, Network], progress: Progress) -> 
         rows = np.flatnonzero(wrong)[: MISTAKES_KEPT - len(run.mistakes)]
         for row, written in zip(rows, graph.problem.decode(decoded.ids[rows]), strict=True):
             source = batch.sources[row]
-            right = graph.problem.render(graph.targets[source])
+            right = graph.problem.render(graph.targets[source][0])
             run.mistakes.append(Mistake(graph.problem.input.value(source), graph.problem.render(written), right))
         for name, other in networks.items():
             compare(run.agreements[name], decoded, other.greedy(batch.ids))

@@ -34,7 +34,7 @@ from training.pairs import files, recipes
 pytestmark = pytest.mark.training
 
 SOURCES = [text for length in range(1, 5) for text in map("".join, product("abc", repeat=length)) if "cb" not in text]
-TARGETS = {tuple(text): tuple(text.upper()) for text in SOURCES}
+TARGETS = {tuple(text): [tuple(text.upper())] for text in SOURCES}
 NETWORK = ["--encoder-units", "32", "--decoder-units", "32", "--embedding-units", "8", "--learning-rate", "0.01"]
 
 
@@ -138,7 +138,7 @@ def test_pairs_of_another_domain_are_not_proven(proven: Bundle) -> None:
     with pytest.raises(BundleError, match="and these are"):
         listed.prove(proven, dict(list(TARGETS.items())[1:]), ())
     with pytest.raises(BundleError, match="does not accept 'acb'"):
-        listed.prove(proven, TARGETS | {tuple("acb"): ("A",)}, ())
+        listed.prove(proven, TARGETS | {tuple("acb"): [("A",)]}, ())
 
 
 def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:
@@ -146,7 +146,7 @@ def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:
     assert isinstance(problem, Pairs)
     exact = loop.Exact(proven.content(proof.GRAPH))
     texts = [tuple("ab"), tuple("caac"), tuple("b")]
-    targets = np.array([[*problem.target_ids(TARGETS[text]), 0, 0, 0, 0][:5] for text in texts], dtype=np.int32)
+    targets = np.array([[*problem.target_ids(TARGETS[text][0]), 0, 0, 0, 0][:5] for text in texts], dtype=np.int32)
     together = exact(problem.encode(texts), targets)
     for row, text in enumerate(texts):
         alone = exact(problem.encode([text]), targets[row : row + 1])
@@ -299,16 +299,16 @@ def test_renew_needs_the_file_and_gives_the_same(
 def test_renew_keeps_a_proven_bundle_whose_new_graphs_would_err(
     proven: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.pairs import export, networks
+    from training.pairs import networks
 
     def spoilt(files: Bundle) -> networks.Layers:
-        layers = load_layers(files)
+        layers = load(files)
         kernel, bias = layers.logits.get_weights()
         layers.logits.set_weights([-kernel, bias])
         return layers
 
-    load_layers = export.load_layers
-    monkeypatch.setattr(export, "load_layers", spoilt)
+    load = networks.load
+    monkeypatch.setattr(networks, "load", spoilt)
     directory = tmp_path / "upper" / "1"
     shutil.copytree(proven.path, directory)
     assert main(["renew", str(directory), "--pairs", "pairs.tsv"]) == 1

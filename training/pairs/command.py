@@ -39,7 +39,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "batch_size": {"type": int, "help": "pairs a step"},
     "learning_rate": {"type": float, "help": "the rate at its peak"},
     "dropout": {"type": float, "help": "the share of units that is dropped in training"},
-    "weight_dropout": {"type": float, "help": "the share of recurrent weights that is dropped in training"},
     "label_smoothing": {"type": float, "help": "the share of each target that is spread over all symbols"},
     "noise": {"type": float, "help": "share of the decoder's input symbols that are replaced by random ones"},
     "weight_decay": {"type": float, "help": "how strongly weights are pulled towards 0"},
@@ -147,7 +146,7 @@ def _proven(
     export.write(draft, fit.layers, filled)
     mistakes: list[Mistake] = []
     try:
-        manifest, mistakes = export.prove(draft, filled, files.joined(parts), parts["train"])
+        manifest, mistakes = export.prove(draft, filled, files.Joined(parts), parts["train"])
         bundle.check_evidence(Bundle(filled, manifest))
     except BundleError as error:
         print(f"not proven, so the bundle gets error rates instead: {error.fault}", *mistakes, sep="\n  ")
@@ -175,13 +174,13 @@ def renew(directory: Path, loaded: Bundle, table: Table, parts: Parts) -> int:
     Exit status 1, and the old bundle stays, if they would be worse.
     """
     environment.load_keras()
-    from training.pairs import export
+    from training.pairs import export, networks
 
     old = replace(loaded.manifest, files={})
     score = None
     with staging.workspace(directory.parent) as workspace:
         filled = workspace / "bundle"
-        export.write(old, export.load_layers(loaded), filled)
+        export.write(old, networks.load(loaded), filled)
         if isinstance(old.evaluation, ErrorRates):
             manifest, score = export.evaluate(
                 old,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -30,7 +29,7 @@ from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
 from training.environment import versions
-from training.pairs import graphs, networks, scoring
+from training.pairs import graphs, networks, scoring, teacher_forcing
 from training.pairs.files import Reading, Text, sha256_of
 from training.pairs.fitting import PairsFit, Ragged, Targets, served
 from training.pairs.recipes import PairsRecipe
@@ -74,8 +73,8 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
         for start in range(0, len(score.sources), BATCH_SIZES[-1]):
             places = np.arange(start, min(start + BATCH_SIZES[-1], len(score.sources)))
             ids = answers.padded(places)
-            shifted = np.pad(ids[:, :-1], ((0, 0), (1, 0)))
-            yield fit.layers.training.predict_on_batch([sources.padded(places), shifted]), ids
+            told = [sources.padded(places), teacher_forcing.shifted(ids)]
+            yield fit.layers.training.predict_on_batch(told), ids
 
     temperature = round(scoring.temperature(batches(), score.wrong), 3)
     layer = fit.layers.logits
@@ -103,10 +102,10 @@ def prove(
     progress = Progress(f"proving {draft.name} {draft.version}")
     outcome = listed.prove(
         files,
-        {source: target for source, (target,) in targets.items()},
+        targets,
         trained_on,
         networks={"keras": keras_runtime.load(files), "separate_graphs": onnx_runtime.load_parts(files)},
-        logits={"the training model": training_logits(load_layers(files))},
+        logits={"the training model": training_logits(networks.load(files))},
         progress=progress,
     )
     progress.close()
@@ -121,8 +120,8 @@ def training_logits(layers: networks.Layers) -> Logits:
     """The logits of the training model, which is told the true symbols before each place."""
 
     def logits(sources: IdArray, targets: IdArray) -> FloatArray:
-        shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
-        found: FloatArray = layers.training.predict([sources, shifted], batch_size=1_024, verbose=0)
+        told = [sources, teacher_forcing.shifted(targets)]
+        found: FloatArray = layers.training.predict(told, batch_size=1_024, verbose=0)
         return found
 
     return logits
@@ -201,13 +200,3 @@ def _copy(held: Any, smaller: Any) -> None:
             smaller.create_dataset(name, data=array.astype(np.float16) if array.dtype.kind == "f" else array)
         else:
             _copy(item, smaller.create_group(name))
-
-
-def load_layers(files: Bundle) -> networks.Layers:
-    """The layers of a bundle, with its weights."""
-    assert isinstance(files.manifest.problem, Pairs)  # noqa: S101
-    layers = networks.Layers(files.manifest.problem, files.manifest.network)
-    for name, model in zip(("encoder", "decoder"), layers.inference, strict=True):
-        saved: keras.Model = keras_runtime.load_model(files, f"{name}.keras")
-        model.set_weights(saved.get_weights())
-    return layers

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,15 +293,23 @@ def _show_what_is_rare(parts: Parts) -> None:
 def sha256_of(targets: Mapping[Text, Sequence[Text]]) -> str:
     """The SHA-256 of pairs, sorted; the same whatever the format and the order of their file."""
     digest = hashlib.sha256()
-    for source, found in sorted(targets.items()):
-        for target in sorted(found):
+    for source in sorted(targets):
+        for target in sorted(targets[source]):
             digest.update(("\x1f".join(source) + "\t" + "\x1f".join(target) + "\n").encode())
     return digest.hexdigest()
 
 
-def joined(parts: Parts) -> dict[Text, list[Text]]:
-    """All sources with their targets."""
-    return {source: targets for part in parts.values() for source, targets in part.items()}
+class Joined(ChainMap[Text, list[Text]]):
+    """All sources with their targets, of parts that share none. Nothing is copied: of a million it would be 80 MB."""
+
+    def __init__(self, parts: Parts):
+        super().__init__(*parts.values())
+
+    def __iter__(self) -> Iterator[Text]:
+        return chain.from_iterable(self.maps)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.maps))
 
 
 def _divided(table: Table, cut_off: Sequence[Split], *, complete: bool) -> Iterator[tuple[Text, Split]]:

@@ -14,6 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,12 @@ class _Run:
         self.recipe, self.validation = recipe, validation
         self.data = [sha256_of(train), sha256_of(validation)]
         problem = recipe.problem
-        pairs = [(source, target) for source, targets in train.items() for target in targets]
-        if recipe.hold_out:
-            pairs += _rare(pairs)
-        self.sources = Ragged(problem.source_ids(source) for source, _ in pairs)
-        self.targets = Ragged(problem.target_ids(target) for _, target in pairs)
+        again = _rare([*_pairs(train)]) if recipe.hold_out else []
+        self.sources = Ragged(problem.source_ids(source) for source, _ in chain(_pairs(train), again))
+        self.targets = Ragged(problem.target_ids(target) for _, target in chain(_pairs(train), again))
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng(recipe.seed)
-        self.layers = networks.Layers(
-            problem, recipe.spec, dropout=recipe.dropout, weight_dropout=recipe.weight_dropout
-        )
+        self.layers = networks.Layers(problem, recipe.spec, dropout=recipe.dropout)
         self.model = self.layers.training
         self.steps_an_epoch = math.ceil(len(self.sources) / recipe.batch_size)
         self.epochs_a_round = math.ceil(ROUND_STEPS / self.steps_an_epoch)
@@ -167,7 +164,7 @@ class _Run:
             _bucketed(self.sources.lengths, self.targets.lengths, self.recipe.batch_size, self.rng)
         ):
             targets = self.targets.padded(rows)
-            shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+            shifted = teacher_forcing.shifted(targets)
             if self.recipe.noise:
                 shifted = _with_noise(shifted, self.recipe, self.rng)
             losses += self.step(self.sources.padded(rows), shifted, targets).numpy()
@@ -246,7 +243,7 @@ class _Run:
         draft.replace(self.checkpoint)
 
     def _variables(self) -> list[Any]:
-        return [*self.model.variables, *self.layers.weight_dropout.variables, *self.optimizer.variables]
+        return [*self.model.variables, *self.optimizer.variables]
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same in a run that goes on: its recipe, and the pairs to train on and to validate with."""
@@ -263,6 +260,10 @@ def served(problem: Pairs, spec: NetworkSpec, layers: networks.Layers) -> onnx_r
     """The network as it will be served, with the weights that the layers have now."""
     content = graphs.build(problem, spec, layers)["greedy.onnx"].SerializeToString()
     return onnx_runtime.Varying.of(content)
+
+
+def _pairs(targets: Targets) -> Iterator[tuple[Text, Text]]:
+    return ((source, target) for source, found in targets.items() for target in found)
 
 
 def _rare(pairs: list[tuple[Text, Text]]) -> list[tuple[Text, Text]]:

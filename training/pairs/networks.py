@@ -15,8 +15,9 @@ from functools import cached_property
 import keras
 from keras import layers, ops
 
-from seq2seq.bundle import NetworkSpec
+from seq2seq.bundle import Bundle, NetworkSpec
 from seq2seq.problem import Problem
+from seq2seq.runtimes import keras as keras_runtime
 from training.networks import Models
 
 MASKED = -1e9
@@ -28,7 +29,7 @@ NEVER = -1e3
 class Layers:
     """The layers of one network, shared by all the models that are made of them."""
 
-    def __init__(self, problem: Problem, spec: NetworkSpec, *, dropout: float = 0.0, weight_dropout: float = 0.0):
+    def __init__(self, problem: Problem, spec: NetworkSpec, *, dropout: float = 0.0):
         sources, targets = len(problem.source_vocabulary), len(problem.target_vocabulary)
         self.spec = spec
         self.source_embedding = layers.Embedding(sources, spec.embedding_units, mask_zero=True, name="source_embedding")
@@ -54,7 +55,6 @@ class Layers:
         bias = keras.initializers.Constant([NEVER, *[0.0] * (targets - 1)])
         self.logits = layers.Dense(targets, bias_initializer=bias, name="logits")
         self.dropout = layers.Dropout(dropout, name="dropout")
-        self.weight_dropout = layers.Dropout(weight_dropout, name="weight_dropout")
 
     @cached_property
     def training(self) -> keras.Model:
@@ -115,6 +115,15 @@ class Layers:
             context = ops.matmul(ops.softmax(scores), memory)  # (B, T, 2H)
             x = self.dropout(self.combined(ops.concatenate([x, context], axis=-1)))
         return self.logits(x), finals
+
+
+def load(files: Bundle) -> Layers:
+    """The layers of a bundle, with its weights."""
+    found = Layers(files.manifest.problem, files.manifest.network)
+    for name, model in zip(("encoder", "decoder"), found.inference, strict=True):
+        saved: keras.Model = keras_runtime.load_model(files, f"{name}.keras")
+        model.set_weights(saved.get_weights())
+    return found
 
 
 def build(problem: Problem, spec: NetworkSpec) -> Models:

@@ -26,7 +26,6 @@ class PairsRecipe:
 
     family           with attention, or the `plain` one without
     encoder_units    of each direction of each layer; decoder_units of each layer
-    weight_dropout   the share of an LSTM's recurrent weights that each core leaves out of a batch (Merity et al., 2018)
     noise            the share of the symbols told to the decoder that are replaced by random ones
     precision        of the factors of matrix products in training; bfloat16 is faster on CPUs that multiply it
     averaging        the momentum of the averaged weights (Polyak and Juditsky, 1992)
@@ -45,7 +44,6 @@ class PairsRecipe:
     batch_size: int = 128
     learning_rate: float = 2e-3
     dropout: float = 0.3
-    weight_dropout: float = 0.0
     label_smoothing: float = 0.1
     noise: float = 0.1
     weight_decay: float = 0.05
@@ -66,7 +64,7 @@ class PairsRecipe:
         for name in ("encoder_units", "decoder_units"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be 1 or more layers of at least 1 unit, not {getattr(self, name)}")
-        for name in ("dropout", "weight_dropout", "label_smoothing", "noise", "averaging"):
+        for name in ("dropout", "label_smoothing", "noise", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is from 0 to less than 1, not {getattr(self, name)}")
         if not self.learning_rate > 0 or not self.weight_decay >= 0:

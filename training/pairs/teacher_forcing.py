@@ -8,16 +8,23 @@ B is the batch, S and T are lengths, K the directions (1 or 2), H the units of o
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from seq2seq.problems.pairs import PADDING_ID
+from seq2seq.vocabulary import IdArray
 from training.lstm import Product, weights
 from training.pairs.networks import MASKED, Layers
 from training.pairs.recipes import Precision
 
 
+def shifted(target: IdArray) -> IdArray:
+    """What the decoder is told: at each place of the target (B, T), the symbol before."""
+    return np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=PADDING_ID)
+
+
 def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Precision) -> tf.Tensor:
-    """source (B, S), shifted target (B, T) → logits (B, T, V), with dropout of units and of recurrent weights.
+    """source (B, S), shifted target (B, T) → logits (B, T, V), with dropout.
 
     precision   of the factors of each matrix product; everything else is float32
     """
@@ -30,9 +37,6 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     def drop(x: tf.Tensor) -> tf.Tensor:
         return layers.dropout(x, training=True)
 
-    def drop_weights(recurrent: tf.Tensor) -> tf.Tensor:
-        return layers.weight_dropout(recurrent, training=True)
-
     x = drop(layers.source_embedding(tf.transpose(source)))  # (S, B, E)
     end = last
     for layer in layers.encoder:
@@ -41,7 +45,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
             product(x, forward[0]) + forward[2],
             tf.reverse_sequence(product(x, backward[0]) + backward[2], lengths, seq_axis=0, batch_axis=1),
         ]
-        recurrent = drop_weights(tf.stack([forward[1], backward[1]]))
+        recurrent = tf.stack([forward[1], backward[1]])
         start = tf.zeros((2, batch, recurrent.shape[1]))
         ahead, back = tf.unstack(product.lstm(tf.stack(read, axis=1), recurrent, start, start), axis=1)
         end = tf.concat([tf.gather_nd(ahead, last), tf.gather_nd(back, last)], axis=-1)
@@ -54,7 +58,7 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
     for depth, layer in enumerate(layers.decoder):
         kernel, recurrent, bias = weights(layer.cell)
         read = (product(x, kernel) + bias)[:, None]
-        outputs = product.lstm(read, drop_weights(recurrent[None]), *states[2 * depth : 2 * depth + 2])
+        outputs = product.lstm(read, recurrent[None], *states[2 * depth : 2 * depth + 2])
         x = drop(tf.squeeze(outputs, axis=1))
     x = tf.transpose(x, (1, 0, 2))  # (B, T, D)
     if layers.spec.family == "attention":

@@ -434,3 +434,14 @@ def test_json_and_tsv_are_one(tmp_path: Path) -> None:
     tsv = "".join(f"{source}\t{target}\n" for source, targets in pairs.items() for target in targets)
     lines = "\n".join(json.dumps({"source": source, "target": targets}) for source, targets in pairs.items())
     assert shown(read(tmp_path, tsv)) == shown(read(tmp_path, lines, name="a.jsonl")) == pairs
+
+
+def test_joined_parts_are_read_as_one(tmp_path: Path) -> None:
+    table = read(tmp_path, "".join(f"{text}\t{text.upper()}\n" for text in ("ab", "b", "cab", "cc", "ba")))
+    parts = files.split(table)
+    assert min(map(len, parts.values())) > 0
+    found = files.Joined(parts)
+    assert dict(found) == table.targets
+    assert (len(found), sorted(found, key=len)[-1]) == (5, ("c", "a", "b"))
+    assert found["b",] == [("B",)]
+    assert ("x",) not in found

@@ -34,7 +34,6 @@ RECIPE = PairsRecipe(
     epochs=6,
     batch_size=16,
     learning_rate=0.02,
-    weight_dropout=0.2,
 )
 
 
@@ -145,7 +144,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 7, 96])
 def test_the_cores_parts_of_a_batch_are_one_batch(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same losses and the same step, however many cores share it, and where some of them have no row."""
-    recipe = replace(RECIPE, dropout=0.0, weight_dropout=0.0, batch_size=96)
+    recipe = replace(RECIPE, dropout=0.0, batch_size=96)
     found = []
     for cores in (1, 3):
         monkeypatch.setattr(environment, "CORES", cores)
@@ -241,7 +240,7 @@ def logs(model: Any) -> Any:
 
 
 def test_the_loss_is_of_real_symbols_and_is_reported_without_smoothing() -> None:
-    found = run(replace(RECIPE, dropout=0.0, weight_dropout=0.0, label_smoothing=0.3))
+    found = run(replace(RECIPE, dropout=0.0, label_smoothing=0.3))
     before = logs(found.model)
     loss, symbols = found.step.python_function(SOURCE, SHIFTED, SOURCE).numpy()
     assert symbols == 5
@@ -254,7 +253,7 @@ def test_smoothing_spreads_the_target() -> None:
     spread = []
     for smoothing in (0.0, 0.9):
         keras.utils.set_random_seed(1)
-        found = run(replace(RECIPE, dropout=0.0, weight_dropout=0.0, label_smoothing=smoothing, learning_rate=0.1))
+        found = run(replace(RECIPE, dropout=0.0, label_smoothing=smoothing, learning_rate=0.1))
         for _ in range(7):
             found.step.python_function(SOURCE, SHIFTED, SOURCE)
         spread.append(float(np.exp(logs(found.model)).max(-1).mean()))

@@ -16,11 +16,15 @@ ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 
 
-@pytest.mark.parametrize("name", ["dates", "numbers"])
-def test_a_whole_domain_is_proven_again(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("example", "name"), [("dates", "dates"), ("numbers", "numbers"), ("numbers", "numbers-from-words")]
+)
+def test_a_whole_domain_is_proven_again(
+    example: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = tmp_path / "pairs.tsv"
     with pairs.open("wb") as file:
-        subprocess.run([sys.executable, ROOT / "examples" / name / "make_pairs.py"], stdout=file, check=True)
+        subprocess.run([sys.executable, ROOT / "examples" / example / "make_pairs.py"], stdout=file, check=True)
     assert main(["verify", str(MODELS / name / "1"), "--pairs", str(pairs)]) == 0
     printed = capsys.readouterr().out
     assert ", 0 wrong" in printed

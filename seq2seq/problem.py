@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -137,7 +137,7 @@ class Problem(ABC):
 
     def spec(self) -> dict[str, Any]:
         """The problem as plain data, from which `seq2seq.problems.from_spec` rebuilds it."""
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **{each.name: getattr(self, each.name) for each in fields(self)}}
 
 
 @dataclass(frozen=True)

@@ -214,12 +214,12 @@ class Predict:
         """The model's answers to a batch, in order; an item that is refused carries its own error."""
         messages = self.messages(predictor)
         values = messages.parse_batch(body)
-        del body
         if call.query.n_best:
-            answers = await predictor.search_each(values, call.query.n_best, call.until)
+            answers = predictor.search_each(values, call.query.n_best, call.until)
         else:
-            answers = await predictor.predict_each(values, call.until)
-        return Answer(to_json({"results": messages.results(answers, call.query), "model": messages.reference}))
+            answers = predictor.predict_each(values, call.until)
+        del body, values  # which may be large, and answers may take long
+        return Answer(to_json({"results": messages.results(await answers, call.query), "model": messages.reference}))
 
     def messages(self, predictor: Predictor) -> Messages:
         """The requests and answers of a model that is served."""

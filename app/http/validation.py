@@ -26,6 +26,7 @@ RULES = {
     "list_type": "list",
     "too_short": "items",
     "too_long": "items",
+    "string_too_long": "length",
 }
 """pydantic's type of error → the name of the rule."""
 
@@ -175,6 +176,8 @@ def _describe(error: ErrorDetails, right: str, body: bytes) -> str:
             return f"{name} is empty; at least {context['min_length']} item is needed"
         case "too_long":
             return f"{name} holds {context['actual_length']} items; at most {context['max_length']} are allowed"
+        case "string_too_long":
+            return f"{name} has over {context['max_length']:,} characters; send fewer"
     return clipped(f"{name}: {error['msg']}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from app.http import content_coding
 from app.http.headers import ANSWER
@@ -24,6 +25,9 @@ ONE_MODEL = "Have a model answer each item of a tensor; one that is refused fail
 ONE_VERSION = "Have one version of a model answer each item of a tensor; one that is refused fails the request."
 
 
+_interfaces: WeakKeyDictionary[Predictor, tensors.Interface] = WeakKeyDictionary()
+
+
 def operations(limits: Limits) -> Iterator[Operation]:
     """The routes that have a model, or one version of it, answer."""
     for path, name in (("", "infer"), ("/versions/{number}", "infer_by_version")):
@@ -33,16 +37,19 @@ def operations(limits: Limits) -> Iterator[Operation]:
 async def infer(call: Call, predictor: Predictor, body: bytes) -> Answer:
     """The model's answer to each item of a tensor. An item that is refused fails the request."""
     asked, binary = messages.parse_request(body, call.headers.get(HEAD_BYTES_RAW))
-    del body
     until = min(call.until, call.began + asked.seconds)
-    interface = tensors.interface(predictor.model.problem)
+    interface = _interfaces.get(predictor)
+    if interface is None:
+        interface = _interfaces[predictor] = tensors.interface(predictor.model.problem)
     wanted = interface.wanted(asked)
     sources = interface.sources(asked, binary)
-    if asked.n_best:
-        predictions = await predictor.search_all(sources, asked.n_best, until)
+    request_id, n_best = asked.id, asked.n_best
+    del body, asked, binary  # which may be large, and the answer may take long
+    if n_best:
+        predictions = await predictor.search_all(sources, n_best, until)
     else:
         predictions = await predictor.predict_all(sources, until)
-    content, head_bytes = tensors.answer(predictor.reference, asked.id, wanted, predictions)
+    content, head_bytes = tensors.answer(predictor.reference, request_id, wanted, predictions)
     content, coded = content_coding.encoded(content, call.headers.get(b"accept-encoding", b""))
     if head_bytes is None and not coded:
         return Answer(content)

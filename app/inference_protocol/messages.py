@@ -18,6 +18,7 @@ from app.text import clipped
 ANY = -1
 """A dimension of whatever size."""
 
+MOST_OF_ID = 1_000
 MOST_DIMENSIONS = 8
 """How many dimensions a shape may have. A tensor here has two at most."""
 
@@ -69,7 +70,7 @@ class RequestOutput(ProtocolMessage):
 
 
 class InferenceRequest(ProtocolMessage):
-    id: str | None = Field(default=None, description="Given back with the answer")
+    id: str | None = Field(default=None, max_length=MOST_OF_ID, description="Given back with the answer")
     parameters: Parameters | None = Field(
         default=None,
         description="`binary_data_output`: whether outputs are binary that do not say; `timeout`: in microseconds;"

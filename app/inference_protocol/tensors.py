@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -137,7 +136,6 @@ class Interface:
             ) from None
 
 
-@cache
 def interface(problem: Problem) -> Interface:
     """The tensors of models that were trained on a problem: those of its fields, and how sure a model is."""
     outputs = [_tensor(place, field) for place, field in enumerate(problem.outputs)]

@@ -34,6 +34,7 @@ class Lifecycle:
         """From the first turn of the event loop to the last."""
         gc.collect()
         gc.freeze()  # the models live as long as the process, so the collector need not look at them again
+        gc.enable()
         self.phase = Phase.READY
         try:
             yield

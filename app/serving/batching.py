@@ -87,13 +87,18 @@ class Batching(ABC, Generic[Item, Result]):
 
         They are refused together, or accepted together, however many they are. Raises what `submit` and its future do.
         """
-        self.admit()
+        self.admit(len(items))
         results: list[Result] = []
         with self._counted(len(items)):
             for start in range(0, len(items), self.max_size):
                 chunk = items[start : start + self.max_size]
-                with self._counted(-len(chunk)):  # the queue counts them now
-                    results += await self._put(chunk, until, many=True)
+                try:
+                    with self._counted(-len(chunk)):  # the queue counts them now
+                        results += await self._put(chunk, until, many=True)
+                except (DeadlinePassed, asyncio.CancelledError) as error:
+                    reason = "deadline" if isinstance(error, DeadlinePassed) else "client_gone"
+                    self._measures.dropped[reason] += len(items) - start - len(chunk)  # the queue counts the chunk
+                    raise
         return results
 
     @contextmanager
@@ -104,10 +109,10 @@ class Batching(ABC, Generic[Item, Result]):
         finally:
             self._bound.in_flight -= items
 
-    def admit(self) -> None:
+    def admit(self, items: int = 1) -> None:
         """Raise `QueueFull` if the queue is full; to be asked before work is spent on what will be put."""
         if self._bound.in_flight >= self._bound.most:
-            self._measures.dropped["overload"] += 1
+            self._measures.dropped["overload"] += items
             raise QueueFull(f"{self._bound.in_flight} wait already")
 
     def _put(self, items: Sequence[Item], until: float, *, many: bool) -> asyncio.Future[Any]:

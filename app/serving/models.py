@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ those sorted by length and in groups of 16 took 16 ms, and all at once 19 ms.
 """
 
 TIMED = 3
-"""How many runs must take too long. One may only have waited for other processes."""
+"""How many runs must take too long. The first may find cold caches."""
 
 
 class Prediction(NamedTuple):
@@ -131,9 +131,10 @@ class Model:
 
 
 def _seconds(network: Network, ids: IdArray) -> float:
-    began = perf_counter()
+    """How much processor time of this thread an answer takes; a trial may run beside it, on the same processor."""
+    began = thread_time()
     network.greedy(ids)
-    return perf_counter() - began
+    return thread_time() - began
 
 
 def load_model(directory: Path, loader: Loader, *, batch_size: int, loop_s: float = inf, prove: bool = False) -> Model:

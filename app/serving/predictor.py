@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from math import inf
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.serving.batching import AwaitingBatcher, Batcher, Bound
 from app.serving.counters import ModelMeasures
@@ -27,6 +27,7 @@ from seq2seq.vocabulary import Symbols
 logger = logging.getLogger("app")
 
 Computed = TypeVar("Computed")
+EachAnswer = Coroutine[Any, Any, list[Answer | RuleBroken]]
 
 
 class NoSearch(Exception):
@@ -76,9 +77,9 @@ class Predictor:
             return [await self._batcher.submit(sources[0], until)]  # 10 us less than a batch of one
         return await self._batcher.submit_all(sources, until)
 
-    async def predict_each(self, values: Sequence[object], until: float = inf) -> list[Answer | RuleBroken]:
+    def predict_each(self, values: Sequence[object], until: float = inf) -> EachAnswer:
         """An answer, or the rule that was broken, for each value, in order. Raises what `predict` does."""
-        return await self._each(values, lambda sources: self.predict_all(sources, until))
+        return self._each(values, lambda sources: self.predict_all(sources, until))
 
     async def search_all(self, sources: Sequence[Symbols], most: int, until: float = inf) -> list[Prediction]:
         """The same, each with up to `most` alternatives. Raises `NoSearch` as well."""
@@ -87,9 +88,9 @@ class Predictor:
         found = await self._searcher.submit_all(sources, until)
         return [each._replace(alternatives=each.alternatives[:most]) for each in found]
 
-    async def search_each(self, values: Sequence[object], most: int, until: float = inf) -> list[Answer | RuleBroken]:
+    def search_each(self, values: Sequence[object], most: int, until: float = inf) -> EachAnswer:
         """The same as `predict_each`, with alternatives. Raises `NoSearch` as well."""
-        return await self._each(values, lambda sources: self.search_all(sources, most, until))
+        return self._each(values, lambda sources: self.search_all(sources, most, until))
 
     async def _each(
         self, values: Sequence[object], ask: Callable[[list[Symbols]], Awaitable[list[Prediction]]]
@@ -100,8 +101,10 @@ class Predictor:
         except RuleBroken:
             pass  # one at least; all are looked at anew
         else:
+            del values  # which may be large, and answers may take long
             return [*zip(sources, await ask(sources), strict=True)]
         parsed = [self._parse(value) for value in values]
+        del values
         predictions = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
         return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
 

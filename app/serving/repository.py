@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -54,7 +54,7 @@ class UnknownModel(KeyError):
 class Trial(Protocol):
     """Tries versions before they are loaded, and can be told to stop."""
 
-    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]: ...
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> Iterable[Outcome]: ...
 
     def end(self) -> None: ...
 
@@ -224,7 +224,7 @@ class Repository(Mapping[str, ServedModel]):
         return [version for version, result in results.items() if result is None], list(failures.values())
 
     def _try(self, versions: Sequence[Version], seconds: float | None = None) -> dict[Version, Result]:
-        """Try versions, then load them. Waits for the disk and for other processes."""
+        """Try versions, and load each while the next is tried. Waits for the disk and for other processes."""
         results: dict[Version, Result] = {}
         if seconds is not None:  # what is served already need not be loaded again because of some other file
             for version in versions:

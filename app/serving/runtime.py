@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from seq2seq.bundle import Bundle
-from seq2seq.decoding import VARYING, Autoregressive, Network
+from seq2seq.decoding import VARYING, Network
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Runtime = Literal["onnx", "tensorflow"]
@@ -39,12 +39,5 @@ def loader(runtime: Runtime) -> Loader:
 
 
 def search(bundle: Bundle, network: Network) -> Search | None:
-    """The beam search of a bundle whose network was loaded; None in families that have none. Raises `BundleError`."""
-    if bundle.manifest.network.family not in VARYING:
-        return None
-    if isinstance(network, Autoregressive):
-        return network.beam
-    from seq2seq.runtimes import onnx
-
-    parts = onnx.load_parts(bundle)
-    return parts.beam if isinstance(parts, Autoregressive) else None
+    """The beam search of a bundle's network; None in families that have none."""
+    return getattr(network, "beam", None) if bundle.manifest.network.family in VARYING else None

@@ -12,10 +12,9 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -91,48 +90,60 @@ class Trial:
         self._in_turn = threading.Lock()
         self._has_ended = threading.Event()
 
-    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> list[Outcome]:
-        """Try versions one after another; what became of each, in order.
+    def __call__(self, paths: Sequence[Path], seconds: float | None = None) -> Generator[Outcome, None, None]:
+        """Try versions one after another; what became of each, in order, as soon as it is known.
 
         Each may take so many seconds of processor time, or what the terms say.
         """
         seconds = self._terms.times * min(self._terms.seconds, seconds or self._terms.seconds)
-        outcomes: list[Outcome] = []
+        tried = 0
         with self._in_turn:
-            while len(outcomes) < len(paths):
-                found, death = self._run(paths[len(outcomes) :], seconds)
-                outcomes += found
-                if death is not None and len(outcomes) < len(paths):
-                    outcomes.append(death)
-        return outcomes
+            while tried < len(paths):
+                for outcome in self._run(paths[tried:], seconds):
+                    tried += 1
+                    yield outcome
 
     def end(self) -> None:
         """Give up whatever is being tried, and try nothing more."""
         self._has_ended.set()
         if self._process is not None:
-            self._process.kill()
+            trial_process.kill(self._process)
 
-    def _run(self, paths: Sequence[Path], seconds: float) -> tuple[list[Outcome], Outcome | None]:
-        """The outcomes that a process gave, and that of the version at which it ended, if it says anything."""
+    def _run(self, paths: Sequence[Path], seconds: float) -> Iterator[Outcome]:
+        """The outcomes that a process gives, and that of the version at which it ends, if that says anything."""
         if self._has_ended.is_set():
-            return [], NOT_TRIED
+            yield NOT_TRIED
+            return
         order = {"terms": asdict(self._terms), "seconds": seconds, "paths": [str(path) for path in paths]}
         first, self._first = self._first, None
         try:
             self._process = first or trial_process.start()
         except OSError as error:
-            return [], Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
-        with self._process as process:
+            yield Outcome(reason=f"cannot be tried: {error.strerror}", is_unreadable=True)
+            return
+        process, tried = self._process, 0
+        too_late = threading.Timer(START_S + 2 * seconds * len(paths), trial_process.kill, [process])
+        too_late.daemon = True
+        try:
+            too_late.start()
             if self._has_ended.is_set():
-                process.kill()
-            try:
-                line = f"{json.dumps(order)}\n".encode("ascii")
-                output, _ = process.communicate(line, START_S + 2 * seconds * len(paths))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                output, _ = process.communicate()
-        outcomes = [Outcome(**json.loads(line)) for line in output.splitlines()]
-        return outcomes, None if first else self._blamed(process.returncode, seconds)
+                trial_process.kill(process)
+            assert process.stdin is not None  # noqa: S101
+            assert process.stdout is not None  # noqa: S101
+            with contextlib.suppress(BrokenPipeError), process.stdin as orders:
+                orders.write(f"{json.dumps(order)}\n".encode("ascii"))
+            for line in process.stdout:
+                tried += 1
+                yield Outcome(**json.loads(line))
+            process.wait()
+        except RuntimeError as error:  # no thread can be started
+            yield Outcome(reason=f"cannot be tried: {error}", is_unreadable=True)
+            return
+        finally:
+            too_late.cancel()
+            trial_process.end(process)
+        if tried < len(paths) and not first:
+            yield self._blamed(process.returncode, seconds)
 
     def _blamed(self, status: int, seconds: float) -> Outcome:
         """What a version is refused for that was being tried when the process ended."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,9 +40,16 @@ def start_early() -> Process | None:
     return None
 
 
+def kill(process: Process) -> None:
+    """Kill a process, though it may be another's child: `Popen` would take it for one that has ended."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
 def end(process: Process | None) -> None:
     """End a process, whatever it does, and let go of it."""
     if process is not None:
-        process.kill()
+        kill(process)
         with process:
             pass

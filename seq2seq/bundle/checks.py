@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from seq2seq.bundle.manifest import MANIFEST, BundleError, Manifest
+from seq2seq.bundle.manifest import MANIFEST, BundleError, Golden, Manifest
 from seq2seq.bundle.reading import Bundle
 from seq2seq.decoding import Network
 from seq2seq.evidence import Proof
@@ -31,12 +32,19 @@ def check_identity(directory: Path, manifest: Manifest) -> None:
 
 
 def check_golden(bundle: Bundle, network: Network) -> None:
-    """Replay the golden examples on a loaded network. Raises `BundleError` at the first that comes out otherwise."""
+    """Replay the golden examples on a loaded network, one alone and then all together.
+
+    Raises `BundleError` at the first that comes out otherwise.
+    """
+    golden = bundle.manifest.golden
+    _replay(bundle, network, golden[:1])
+    _replay(bundle, network, golden)
+
+
+def _replay(bundle: Bundle, network: Network, golden: Sequence[Golden]) -> None:
     problem = bundle.manifest.problem
-    for example in bundle.manifest.golden:
-        decoded = network.greedy(problem.encode([problem.parse(example.request)]))
-        written = problem.decode(decoded.ids)[0]
-        confidence = decoded.confidence[0]
+    decoded = network.greedy(problem.encode([problem.parse(example.request) for example in golden]))
+    for example, written, confidence in zip(golden, problem.decode(decoded.ids), decoded.confidence, strict=True):
         if written != example.decoded or not abs(confidence - example.confidence) <= CONFIDENCE_TOLERANCE:
             raise BundleError(
                 bundle.path / MANIFEST,

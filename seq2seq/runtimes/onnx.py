@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import VARYING, Decoded, Network, wire
+from seq2seq.decoding import VARYING, Autoregressive, Decoded, Network, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
@@ -58,9 +59,14 @@ def load(bundle: Bundle) -> Network:
 
 
 def load_checked(bundle: Bundle) -> Network:
-    """The same, once the bundle's graphs were seen to agree. Raises `BundleError` where they do not."""
+    """The same, once the bundle's graphs were seen to agree. Its parts search for other answers, in families that may.
+
+    Raises `BundleError` where the graphs do not agree.
+    """
     network = load(bundle)
-    check_parts(bundle, network)
+    parts = check_parts(bundle, network)
+    if isinstance(network, Varying) and isinstance(parts, Autoregressive):
+        return replace(network, beam=parts.beam)
     return network
 
 
@@ -104,8 +110,8 @@ def load_logits(
     return logits
 
 
-def check_parts(bundle: Bundle, network: Network) -> None:
-    """Compare a loaded network with the encoder and the decoder apart, which hold the same weights.
+def check_parts(bundle: Bundle, network: Network) -> Network:
+    """Compare a loaded network with the encoder and the decoder apart, which hold the same weights, and return these.
 
     Raises `BundleError` where a graph does not run, or they do not agree.
     """
@@ -114,12 +120,13 @@ def check_parts(bundle: Bundle, network: Network) -> None:
     if isinstance(problem, Oracle):
         more = problem.sample_sources(np.random.default_rng(COMPARED), COMPARED)
         sources = np.concatenate([sources, more])  # (n, S)
-    parts = load_parts(bundle, optimized=False)
+    parts = load_parts(bundle, optimized=bundle.manifest.network.family in VARYING)
     one = _run(bundle.path / "greedy.onnx", network, sources)
     other = _run(bundle.path / "decoder.onnx", parts, sources)
     alike = one.ids.shape == other.ids.shape and np.array_equal(one.ids, other.ids)
     if not alike or not (np.abs(one.probabilities - other.probabilities) <= PARTS_TOLERANCE).all():
         raise BundleError(bundle.path / "greedy.onnx", "does not answer as encoder.onnx with decoder.onnx does")
+    return parts
 
 
 def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
@@ -129,11 +136,15 @@ def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
         raise BundleError(path, f"does not run: {error}") from error
 
 
+@dataclass(frozen=True)
 class Varying:
-    """A network for sequences of any length whose greedy decoding is its graph, in whose arrays time comes first."""
+    """A network for sequences of any length whose greedy decoding is its graph, in whose arrays time comes first.
 
-    def __init__(self, session: ort.InferenceSession):
-        self._session = session
+    `beam` is what searches for other answers, once it was loaded.
+    """
+
+    session: ort.InferenceSession
+    beam: Callable[[IdArray, int], tuple[IdArray, FloatArray]] | None = None
 
     @classmethod
     def of(cls, content: bytes) -> Varying:
@@ -142,7 +153,7 @@ class Varying:
 
     def greedy(self, sources: IdArray) -> Decoded:
         """Source ids (B, S) → the symbols chosen until the last answer has ended (B, T)."""
-        ids, probabilities = self._session.run(None, {"source": np.ascontiguousarray(sources.T)})
+        ids, probabilities = self.session.run(None, {"source": np.ascontiguousarray(sources.T)})
         return Decoded(ids.T, probabilities.T)
 
 

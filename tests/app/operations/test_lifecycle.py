@@ -44,6 +44,16 @@ async def test_models_are_frozen_while_it_serves() -> None:
     assert gc.get_freeze_count() == 0
 
 
+async def test_garbage_is_collected_once_it_serves() -> None:
+    """`python -m app` starts without the collector."""
+    gc.disable()
+    try:
+        async with Lifecycle().lifespan():
+            assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_only_a_ready_process_is_ready(phase: Phase) -> None:
     answer = client(fakes.models()["addition"], phase=phase).get("/health/ready")

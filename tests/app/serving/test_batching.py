@@ -372,6 +372,34 @@ async def test_item_whose_deadline_passes_behind_an_awaited_batch_is_not_run() -
     assert len(batcher) == 0
 
 
+async def test_all_of_a_batch_that_is_given_up_is_counted() -> None:
+    """What it never put into the queue as well."""
+    gate, measures = Gate(), QueueMeasures()
+    batcher = AwaitingBatcher(gate, 2, measures=measures)
+    gone = asyncio.create_task(batcher.submit_all(range(7)))
+    await gate.begun(1)
+    late = asyncio.create_task(batcher.submit_all(range(5), monotonic()))
+    gone.cancel()
+    await asyncio.sleep(0)
+    gate.opened.put_nowait(None)
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    with pytest.raises(DeadlinePassed):
+        await late
+    assert measures.dropped == {"deadline": 5, "client_gone": 5}  # two of the seven were run
+    assert len(batcher) == 0
+
+
+async def test_batch_that_is_refused_is_counted_in_items() -> None:
+    measures = QueueMeasures()
+    batcher = Batcher(Doubler(), 2, Bound(1), measures)
+    first = batcher.submit(1)
+    with pytest.raises(QueueFull):
+        await batcher.submit_all(range(7))
+    assert measures.dropped == {"overload": 7}
+    assert await first == 2
+
+
 def test_loop_that_ends_gives_up_the_batch_and_the_next_one_is_served() -> None:
     gate = Gate()
     batcher = AwaitingBatcher(gate, 8)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import capitals
 import fakes
+import numpy as np
 import pytest
 
 from app.serving import models as registry
@@ -60,6 +62,14 @@ def wrong(_: Bundle) -> RepeatVector:
     return fakes.truthful(fakes.ADDITION, lambda sources: fakes.ADDITION.answer(sources).clip(1))
 
 
+def wrong_alone(_: Bundle) -> RepeatVector:
+    """A network that errs where a request has no neighbours."""
+    step = {1: -1}  # its answer is turned around
+    return fakes.truthful(
+        fakes.ADDITION, lambda sources: fakes.ADDITION.answer(sources)[:, :: step.get(len(sources), 1)]
+    )
+
+
 def too_large(_: Bundle) -> RepeatVector:
     raise MemoryError("no room")
 
@@ -77,6 +87,7 @@ def broken(bundle: Bundle) -> RepeatVector:
         (wrong, r"the loaded network errs on \d+ of 256 requests"),
         (too_large, "addition/1: its network does not run: no room"),
         (broken, "addition/1: its network does not run: no such operator"),
+        (wrong_alone, "golden example '10\\+6' should give '16'"),
     ],
 )
 def test_network_that_errs_or_fails_is_refused(models_dir: Path, loader: Loader, words: str) -> None:
@@ -102,11 +113,20 @@ def test_network_is_large_if_a_batch_of_any_size_takes_long(slow_from: int, monk
 
 
 def test_network_that_is_fast_once_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may have had the processor in the other runs."""
+    """The caches may have been cold in the other runs."""
     seconds = iter([0.1, 0.001, 0.001, 0.1, 0.1, 0.001])
     monkeypatch.setattr(registry, "_seconds", lambda *_: next(seconds))
     assert not capitals.model().warm_up(64, 0.005).is_large
     assert list(seconds) == []
+
+
+def test_network_that_waits_for_the_processor_is_not_slow() -> None:
+    class Waiting:
+        def greedy(self, sources: IdArray) -> Decoded:
+            time.sleep(0.1)
+            return capitals.NETWORK.greedy(sources)
+
+    assert registry._seconds(Waiting(), np.ones((1, 5), dtype=np.int32)) < 0.1
 
 
 def test_network_is_tried_on_sources_as_long_as_any() -> None:

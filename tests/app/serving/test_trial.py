@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import onnx
 import pytest
@@ -46,7 +49,7 @@ def test_version_that_ends_its_process_is_refused(
     program = f"import app.serving.models, os; app.serving.models.load_model = lambda *_, **__: {end}"
     (tmp_path / "sitecustomize.py").write_text(program)
     monkeypatch.setattr("app.serving.trial_process.ROOT", f"{tmp_path}:{service.ROOT}")
-    assert Trial(Terms())([tmp_path]) == [Outcome(reason=reason, is_unreadable=is_unreadable)]
+    assert [*Trial(Terms())([tmp_path])] == [Outcome(reason=reason, is_unreadable=is_unreadable)]
 
 
 def test_trial_needs_the_same_on_any_number_of_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +58,7 @@ def test_trial_needs_the_same_on_any_number_of_processors(tmp_path: Path, monkey
     monkeypatch.setattr("app.serving.trial_process.ROOT", f"{tmp_path}:{service.ROOT}")
     monkeypatch.setitem(trial_process.ONE_THREAD, "OPENBLAS_NUM_THREADS", "32")
     path = copied(tmp_path)
-    assert Trial(Terms())([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+    assert [*Trial(Terms())([path])] == [Outcome(seal=bundle.read_manifest(path).seal)]
 
 
 def test_lower_limit_that_holds_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +77,7 @@ def test_process_that_waits_is_used_once() -> None:
     paths = [MODELS / "addition" / "1", MODELS / "reversal" / "2"]
     trial = Trial(Terms(), process)
     for path in paths:
-        assert trial([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+        assert [*trial([path])] == [Outcome(seal=bundle.read_manifest(path).seal)]
     assert process.returncode == 0
 
 
@@ -85,13 +88,13 @@ def test_process_that_waits_and_ends_early_is_replaced() -> None:
     process.kill()
     process.wait()
     path = MODELS / "addition" / "1"
-    assert Trial(Terms(), process)([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+    assert [*Trial(Terms(), process)([path])] == [Outcome(seal=bundle.read_manifest(path).seal)]
 
 
 def test_broken_version_is_refused_by_the_file_at_fault(tmp_path: Path) -> None:
     path = copied(tmp_path) / "greedy.onnx"
     path.write_bytes(path.read_bytes()[::-1])
-    assert Trial(Terms())([path.parent]) == [Outcome("", str(path), bundle.ALTERED)]
+    assert [*Trial(Terms())([path.parent])] == [Outcome("", str(path), bundle.ALTERED)]
 
 
 def children() -> str:
@@ -114,6 +117,52 @@ def test_trial_that_is_given_up_ends_at_once(tmp_path: Path) -> None:
     assert [outcome.is_unreadable for outcome in outcomes] == [True, True]
 
 
+def test_outcome_is_told_before_the_next_version_is_tried(tmp_path: Path) -> None:
+    """Who takes no more outcomes leaves no process, and keeps nobody waiting."""
+    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    looping(graph)
+    sound, hostile = copied(tmp_path, 1), sealed(copied(tmp_path, 2), graph)
+    trial = Trial(Terms(seconds=600))
+    outcomes = trial([sound, hostile])
+    assert next(outcomes) == Outcome(seal=bundle.read_manifest(sound).seal)
+    assert children()
+    outcomes.close()
+    assert not children()
+    assert [*trial([sound])] == [Outcome(seal=bundle.read_manifest(sound).seal)]
+
+
+HANGING = """
+import os, signal, subprocess, sys
+from app.serving import trial, trial_process
+process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], stdin=-1, stdout=-1)
+def start():
+    raise OSError(0, "there is no other process")
+trial_process.start, trial.START_S = start, 0.1
+if worker := os.fork():
+    assert os.waitpid(worker, 0)[1] == 0
+    assert process.wait(60) == -signal.SIGKILL
+else:
+    (outcome,) = trial.Trial(trial.Terms(seconds=0), process)([None])
+    os._exit(outcome.reason != "cannot be tried: there is no other process")
+"""
+
+
+def test_process_that_hangs_is_killed_though_it_is_another_ones_child() -> None:
+    """The first one is the parent's, and a worker uses it. That it hangs says nothing of the version."""
+    done = subprocess.run([sys.executable, "-c", HANGING], cwd=service.ROOT, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_system_without_another_thread_tries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    (outcome,) = Trial(Terms())([MODELS / "addition" / "1"])
+    assert outcome == Outcome(reason="cannot be tried: can't start new thread", is_unreadable=True)
+    assert not children()
+
+
 def test_proof_is_made_in_the_trial() -> None:
     path = MODELS / "reversal" / "2"
-    assert Trial(Terms(prove=True))([path]) == [Outcome(seal=bundle.read_manifest(path).seal)]
+    assert [*Trial(Terms(prove=True))([path])] == [Outcome(seal=bundle.read_manifest(path).seal)]

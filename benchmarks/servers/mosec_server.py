@@ -11,7 +11,7 @@ from mosec import Server, Worker
 from benchmarks.servers import model
 from benchmarks.servers.model import Answers
 
-MOST = 64
+MOST = 32
 
 
 class Answering(Worker):

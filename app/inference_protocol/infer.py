@@ -24,8 +24,8 @@ ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 ONE_MODEL = "Have a model answer each item of a tensor; one that is refused fails the request."
 ONE_VERSION = "Have one version of a model answer each item of a tensor; one that is refused fails the request."
 
-
 _interfaces: WeakKeyDictionary[Predictor, tensors.Interface] = WeakKeyDictionary()
+"""Made once for each predictor: a problem is too large to be looked up by."""
 
 
 def operations(limits: Limits) -> Iterator[Operation]:

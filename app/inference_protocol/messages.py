@@ -19,6 +19,8 @@ ANY = -1
 """A dimension of whatever size."""
 
 MOST_OF_ID = 1_000
+"""How many characters an id may have. It is held while the answer is awaited."""
+
 MOST_DIMENSIONS = 8
 """How many dimensions a shape may have. A tensor here has two at most."""
 

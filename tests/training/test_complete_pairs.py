@@ -139,6 +139,9 @@ def test_pairs_of_another_domain_are_not_proven(proven: Bundle) -> None:
         listed.prove(proven, dict(list(TARGETS.items())[1:]), ())
     with pytest.raises(BundleError, match="does not accept 'acb'"):
         listed.prove(proven, TARGETS | {tuple("acb"): [("A",)]}, ())
+    for several in ([], [("A",), ("B",)]):
+        with pytest.raises(BundleError, match=f"'a' has {len(several)} targets, and a proof needs one"):
+            listed.prove(proven, TARGETS | {("a",): several}, ())
 
 
 def test_exact_logits_do_not_depend_on_the_batch(proven: Bundle) -> None:

@@ -22,14 +22,15 @@ import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError, Golden, Manifest
 from seq2seq.evidence import UNKNOWN, ErrorRates
-from seq2seq.problems.pairs import Pairs
+from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.proving import listed
 from seq2seq.proving.running import Logits, Mistake
 from seq2seq.runtimes import keras as keras_runtime
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import FloatArray, IdArray
+from training import data
 from training.environment import versions
-from training.pairs import graphs, networks, scoring, teacher_forcing
+from training.pairs import graphs, networks, scoring
 from training.pairs.files import Reading, Text, sha256_of
 from training.pairs.fitting import PairsFit, Ragged, Targets, served
 from training.pairs.recipes import PairsRecipe
@@ -73,7 +74,7 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
         for start in range(0, len(score.sources), BATCH_SIZES[-1]):
             places = np.arange(start, min(start + BATCH_SIZES[-1], len(score.sources)))
             ids = answers.padded(places)
-            told = [sources.padded(places), teacher_forcing.shifted(ids)]
+            told = [sources.padded(places), data.shifted(ids, PADDING_ID)]
             yield fit.layers.training.predict_on_batch(told), ids
 
     temperature = round(scoring.temperature(batches(), score.wrong), 3)
@@ -120,7 +121,7 @@ def training_logits(layers: networks.Layers) -> Logits:
     """The logits of the training model, which is told the true symbols before each place."""
 
     def logits(sources: IdArray, targets: IdArray) -> FloatArray:
-        told = [sources, teacher_forcing.shifted(targets)]
+        told = [sources, data.shifted(targets, PADDING_ID)]
         found: FloatArray = layers.training.predict(told, batch_size=1_024, verbose=0)
         return found
 

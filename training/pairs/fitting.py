@@ -28,7 +28,7 @@ from seq2seq.problem import END_ID
 from seq2seq.problems.pairs import PADDING_ID, Pairs
 from seq2seq.runtimes import onnx as onnx_runtime
 from seq2seq.vocabulary import IdArray
-from training import environment, lstm
+from training import data, environment, lstm
 from training.pairs import graphs, networks, scoring, teacher_forcing
 from training.pairs.files import Text, sha256_of
 from training.pairs.recipes import PairsRecipe
@@ -164,7 +164,7 @@ class _Run:
             _bucketed(self.sources.lengths, self.targets.lengths, self.recipe.batch_size, self.rng)
         ):
             targets = self.targets.padded(rows)
-            shifted = teacher_forcing.shifted(targets)
+            shifted = data.shifted(targets, PADDING_ID)
             if self.recipe.noise:
                 shifted = _with_noise(shifted, self.recipe, self.rng)
             losses += self.step(self.sources.padded(rows), shifted, targets).numpy()

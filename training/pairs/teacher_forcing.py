@@ -8,19 +8,12 @@ B is the batch, S and T are lengths, K the directions (1 or 2), H the units of o
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 
 from seq2seq.problems.pairs import PADDING_ID
-from seq2seq.vocabulary import IdArray
 from training.lstm import Product, weights
 from training.pairs.networks import MASKED, Layers
 from training.pairs.recipes import Precision
-
-
-def shifted(target: IdArray) -> IdArray:
-    """What the decoder is told: at each place of the target (B, T), the symbol before."""
-    return np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=PADDING_ID)
 
 
 def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Precision) -> tf.Tensor:

@@ -1,32 +1,27 @@
-"""The command line: serves the models, or refuses to start with one line that says why."""
+"""The command line: serves the models, or refuses to start with one line that says why.
+
+Loads no FastAPI until versions are being tried: both take a quarter of a second, so they are done side by side.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import socket
 import sys
 from collections.abc import Sequence
 
 from app import VERSION
 from app import settings as options
-from app.http import guards
-from app.main import create_app, make_keys, make_repository, make_tracing, make_traffic, started
-from app.operations import logs, streams, worker
-from app.operations.lifecycle import Lifecycle
-from app.operations.shared_metrics import Board
+from app.operations import streams
 from app.operations.signals import Signals
-from app.operations.supervisor import CannotStart, Place, Supervisor
+from app.operations.supervisor import CannotStart
 from app.serving import trial_process
+from app.serving.folders import look
 from app.serving.predictor import Predictor
-from app.serving.runtime import RuntimeMissing
+from app.serving.repository import QUICK_S, in_turn
+from app.serving.trial import Terms, Trial
 from app.settings import Settings, WrongSetting
-from seq2seq.bundle import BundleError
 
 REFUSED = 1
-REFUSALS = (WrongSetting, RuntimeMissing, BundleError, OSError)
-
-logger = logging.getLogger("app")
 
 
 def run(
@@ -38,76 +33,23 @@ def run(
     """Serve until a signal says stop. `process` waits to try versions. Returns the exit status."""
     try:
         settings = options.load(_given(*parser().parse_known_args(arguments)))
-        board = Board(settings.workers)
-        reserved = worker.reserve(settings.host, settings.port)
-    except REFUSALS as error:
-        return _refuse(error)
-    logs.configure(settings)
-    for remark in options.remarks():
-        logger.warning("%s", remark)
-    if settings.api_keys_file is None and not guards.is_loopback(reserved.getsockname()[0]):
-        logger.warning(
-            "other machines can use this service without a key; %s names a file of keys",
-            options.variable("api_keys_file"),
-        )
-    with reserved:
-        try:
-            _supervise(signals, settings, reserved, board, process, predictor)
-        except CannotStart as error:
-            return _refuse(error)
+        trial = _begun(settings, process)
+        from app import service
+
+        service.run(signals, settings, trial, predictor)
+    except (WrongSetting, CannotStart) as error:
+        sys.stderr.write(f"app: cannot start: {' '.join(str(error).split())}\n")
+        streams.flush()
+        return REFUSED
     return 0
 
 
-def _supervise(
-    signals: Signals,
-    settings: Settings,
-    reserved: socket.socket,
-    board: Board,
-    process: trial_process.Process | None,
-    predictor: type[Predictor],
-) -> None:
-    """Have workers serve on the reserved address. Raises `CannotStart`."""
-    unused = [process]
-
-    def first_serves() -> None:
-        trial_process.end(unused.pop())
-        host, port = reserved.getsockname()[:2]
-        logger.info("serving on http://%s:%d, see /", f"[{host}]" if ":" in host else host, port)
-
-    def work(place: Place) -> None:
-        try:
-            with worker.bind_beside(reserved) as listener:
-                trial = unused[0] if unused else None
-                lifecycle, traffic = Lifecycle(), make_traffic(settings)
-                keys, tracing = make_keys(settings), make_tracing(settings)  # before models are loaded: they may refuse
-                app = create_app(
-                    settings,
-                    repository=started(make_repository(settings, trial, predictor), settings),
-                    lifecycle=lifecycle,
-                    traffic=traffic,
-                    keys=keys,
-                    tracing=tracing,
-                    board=board,
-                    place=place.number,
-                )
-                worker.serve(settings, app, lifecycle, traffic, listener, on_serving=place.serves)
-        except REFUSALS as error:
-            raise CannotStart(" ".join(str(error).split())) from error
-
-    Supervisor(
-        signals,
-        work,
-        settings.workers,
-        drain_s=settings.drain_s,
-        stop_s=settings.stop_timeout_s,
-        on_serving=first_serves,
-    ).run()
-
-
-def _refuse(error: Exception) -> int:
-    sys.stderr.write(f"app: cannot start: {' '.join(str(error).split())}\n")
-    streams.flush()
-    return REFUSED
+def _begun(settings: Settings, process: trial_process.Process | None) -> Trial:
+    """A trial whose first process begins with what a start will ask for."""
+    trial = Trial(Terms.of(settings), process)
+    versions = in_turn(look(settings.models_dir).versions, settings.versions)
+    trial.begin([version.path for version in versions], QUICK_S)
+    return trial
 
 
 def parser() -> argparse.ArgumentParser:

@@ -37,7 +37,6 @@ from app.serving.models import Model
 from app.serving.predictor import Predictor
 from app.serving.repository import STILL_S, Repository
 from app.serving.trial import Terms, Trial
-from app.serving.trial_process import Process
 from app.settings import Settings, WrongSetting, load, variable
 from seq2seq.bundle import BundleError
 
@@ -191,16 +190,14 @@ def make_traffic(settings: Settings) -> Traffic:
 
 
 def make_repository(
-    settings: Settings, trial_process: Process | None = None, predictor: type[Predictor] = Predictor
+    settings: Settings, trial: Trial | None = None, predictor: type[Predictor] = Predictor
 ) -> Repository:
-    """A repository as the settings say. `trial_process` waits to try versions; a `predictor` puts a model to work."""
+    """A repository as the settings say. `trial` tries versions; a `predictor` puts a model to work."""
     runtime.loader(settings.runtime)  # so that a runtime that is missing stops the start
-    terms = Terms(
-        settings.runtime, settings.max_batch_size, settings.max_loop_s, settings.prove, settings.load_timeout_s
-    )
+    terms = Terms.of(settings)
     return Repository(
         settings.models_dir,
-        Trial(terms, trial_process),
+        trial or Trial(terms),
         terms.load,
         lambda model, measures: predictor(model, settings.max_batch_size, settings.max_queue, measures),
         still_s=STILL_S if settings.watch_s else 0.0,  # who looks once cannot wait until nobody copies

@@ -30,6 +30,8 @@ Decode = Callable[[States], FloatArray]
 Step = Callable[[IdArray, States], tuple[FloatArray, States]]
 Compute = Callable[[Sequence[IdArray | FloatArray]], Sequence[FloatArray]]
 """One file of a bundle as a function from arrays to arrays."""
+Search = Callable[[IdArray, int], tuple[IdArray, FloatArray]]
+"""Source ids (B, S), and a width → the likeliest answers, best first (B, width, T), and their probabilities."""
 
 
 class Decoded(NamedTuple):

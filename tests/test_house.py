@@ -64,7 +64,19 @@ TEXTS = {
 }
 TEXT_FIELDS = ("source", "sources", "target", "targets")
 SPECS: dict[str, dict[str, Any]] = {"addition": SUMS, "reversal": LISTS, "pairs": TEXTS}
-ROOMS = ("text", "settings", "keys", "serving", "http", "operations", "api", "inference_protocol", "main", "command")
+ROOMS = (
+    "text",
+    "settings",
+    "keys",
+    "serving",
+    "http",
+    "operations",
+    "api",
+    "inference_protocol",
+    "main",
+    "service",
+    "command",
+)
 """The parts of `app`; each imports those before it only. `api` and `inference_protocol` do not know each other."""
 
 

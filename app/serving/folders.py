@@ -37,6 +37,11 @@ class Version(NamedTuple):
     path: Path
     state: State
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, its folders' own included."""
+        return sum(size for _, _, size, *_ in self.state)
+
 
 @dataclass(frozen=True)
 class Found:

@@ -59,6 +59,16 @@ class Trial(Protocol):
     def end(self) -> None: ...
 
 
+def in_turn(versions: Iterable[Version], pinned: Mapping[str, int]) -> list[Version]:
+    """Versions as they are loaded: of a model the one that is to answer first, since others must be of its problem.
+
+    Large ones come before small ones. The last is loaded when nothing is left to be tried beside it.
+    """
+    return sorted(
+        versions, key=lambda each: (pinned.get(each.name) == each.number, each.number, each.size), reverse=True
+    )
+
+
 class Repository(Mapping[str, ServedModel]):
     """Every model under a directory.
 
@@ -123,7 +133,7 @@ class Repository(Mapping[str, ServedModel]):
         found = look(self.models_dir)
         if self.models_dir in found.faults:
             raise BundleUnreadable(self.models_dir, found.faults[self.models_dir])
-        results = self._try(sorted(found.versions, key=self._rank, reverse=True), QUICK_S)
+        results = self._try(in_turn(found.versions, self._pinned), QUICK_S)
         answered = {
             version.name
             for version, result in results.items()
@@ -146,7 +156,7 @@ class Repository(Mapping[str, ServedModel]):
         """Look at the directory, load what is new or has changed, and let go of what was removed."""
         async with self._changing:
             found = await self._look()
-            wanted = sorted(filter(self._is_wanted, found.versions), key=self._rank, reverse=True)
+            wanted = in_turn(filter(self._is_wanted, found.versions), self._pinned)
             slow, _ = await self._load_beside(wanted, QUICK_S)
             await self._load_beside(slow)
             self._let_go(found)
@@ -282,10 +292,6 @@ class Repository(Mapping[str, ServedModel]):
         newest = max(predictors, default=None)
         wanted = self._pinned.get(served.name, newest)
         served.hold(predictors, wanted if wanted in predictors else None)
-
-    def _rank(self, version: Version) -> tuple[bool, int]:
-        """Which version is loaded first; every other must be of the same problem."""
-        return self._pinned.get(version.name) == version.number, version.number
 
     def _require(self, name: str, found: Found, failures: Mapping[Version, BundleError]) -> None:
         """Raise `BundleError` unless a model answers, in the version that is pinned if one is."""

@@ -7,25 +7,25 @@ from collections.abc import Callable
 from typing import Literal
 
 from seq2seq.bundle import Bundle
-from seq2seq.decoding import VARYING, Network
-from seq2seq.vocabulary import FloatArray, IdArray
+from seq2seq.decoding import VARYING, Network, Search
 
 Runtime = Literal["onnx", "tensorflow"]
 Loader = Callable[[Bundle], Network]
-Search = Callable[[IdArray, int], tuple[IdArray, FloatArray]]
-"""Source ids (B, S), and a width → the likeliest answers, best first (B, width, T), and their probabilities."""
 
 
 class RuntimeMissing(Exception):
     """The runtime that was asked for is not installed."""
 
 
-def loader(runtime: Runtime) -> Loader:
-    """What loads a bundle's network. Raises `RuntimeMissing` where the runtime is not installed."""
+def loader(runtime: Runtime, *, is_tried: bool = False) -> Loader:
+    """What loads a bundle's network. Of one that `is_tried` the graphs were seen to agree, and are not compared again.
+
+    Raises `RuntimeMissing` where the runtime is not installed.
+    """
     if runtime == "onnx":
         from seq2seq.runtimes import onnx
 
-        return onnx.load_checked
+        return onnx.load_searching if is_tried else onnx.load_checked
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

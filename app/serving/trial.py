@@ -18,9 +18,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.serving import models, runtime, trial_process
 from seq2seq.bundle import BundleError, BundleUnreadable
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
 """How much memory a trial may ask for once its code is loaded. The models that ship need less than 20 MB."""
@@ -52,15 +56,27 @@ class Terms:
     prove: bool = False
     seconds: float = 20.0
 
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        return cls(
+            settings.runtime, settings.max_batch_size, settings.max_loop_s, settings.prove, settings.load_timeout_s
+        )
+
     @property
     def times(self) -> int:
         """By how much the limits grow with what is to be done."""
         return PROVING if self.prove else 1
 
-    def load(self, path: Path, *, prove: bool = False) -> models.Model:
-        """Read a version, check it in full and warm it up. Raises `BundleError`."""
-        loader = runtime.loader(self.runtime)
-        return models.load_model(path, loader, batch_size=self.batch_size, loop_s=self.loop_s, prove=prove)
+    def most_seconds(self, seconds: float | None) -> float:
+        """How much processor time a version gets that is to take no longer than this."""
+        return self.times * min(self.seconds, seconds or self.seconds)
+
+    def load(self, path: Path, *, is_tried: bool = True, prove: bool = False) -> models.Model:
+        """Read a version, check it and warm it up. Raises `BundleError`."""
+        loader = runtime.loader(self.runtime, is_tried=is_tried)
+        return models.load_model(
+            path, loader, batch_size=self.batch_size, loop_s=self.loop_s, is_tried=is_tried, prove=prove
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,8 @@ class Trial:
 
     def __init__(self, terms: Terms, first: trial_process.Process | None = None):
         self._terms = terms
-        self._first = first
+        self.first = first
+        self._begun = b""
         self._process: trial_process.Process | None = None
         self._in_turn = threading.Lock()
         self._has_ended = threading.Event()
@@ -95,13 +112,22 @@ class Trial:
 
         Each may take so many seconds of processor time, or what the terms say.
         """
-        seconds = self._terms.times * min(self._terms.seconds, seconds or self._terms.seconds)
+        seconds = self._terms.most_seconds(seconds)
         tried = 0
         with self._in_turn:
             while tried < len(paths):
                 for outcome in self._run(paths[tried:], seconds):
                     tried += 1
                     yield outcome
+
+    def begin(self, paths: Sequence[Path], seconds: float) -> None:
+        """Have the first process begin with what the first call is to ask for. If it asks otherwise, this is undone.
+
+        A start with six models is 0.1 s shorter so.
+        """
+        if self.first is not None:
+            self._begun = self._order(paths, self._terms.most_seconds(seconds))
+            _tell(self.first, self._begun)
 
     def end(self) -> None:
         """Give up whatever is being tried, and try nothing more."""
@@ -114,8 +140,12 @@ class Trial:
         if self._has_ended.is_set():
             yield NOT_TRIED
             return
-        order = {"terms": asdict(self._terms), "seconds": seconds, "paths": [str(path) for path in paths]}
-        first, self._first = self._first, None
+        order = self._order(paths, seconds)
+        first, self.first = self.first, None
+        begun, self._begun = self._begun, b""
+        if begun not in (b"", order):
+            trial_process.end(first)
+            first, begun = None, b""
         try:
             self._process = first or trial_process.start()
         except OSError as error:
@@ -128,10 +158,9 @@ class Trial:
             too_late.start()
             if self._has_ended.is_set():
                 trial_process.kill(process)
-            assert process.stdin is not None  # noqa: S101
+            if not begun:
+                _tell(process, order)
             assert process.stdout is not None  # noqa: S101
-            with contextlib.suppress(BrokenPipeError), process.stdin as orders:
-                orders.write(f"{json.dumps(order)}\n".encode("ascii"))
             for line in process.stdout:
                 tried += 1
                 yield Outcome(**json.loads(line))
@@ -145,6 +174,10 @@ class Trial:
         if tried < len(paths) and not first:
             yield self._blamed(process.returncode, seconds)
 
+    def _order(self, paths: Sequence[Path], seconds: float) -> bytes:
+        order = {"terms": asdict(self._terms), "seconds": seconds, "paths": [str(path) for path in paths]}
+        return f"{json.dumps(order)}\n".encode("ascii")
+
     def _blamed(self, status: int, seconds: float) -> Outcome:
         """What a version is refused for that was being tried when the process ended."""
         if status == -signal.SIGXCPU:
@@ -156,6 +189,13 @@ class Trial:
         if -status in BY_THE_VERSION:
             return Outcome(reason=f"ends the process that tries it, by {how}")
         return Outcome(reason=f"was not tried to the end: the process ended by {how}", is_unreadable=True)
+
+
+def _tell(process: trial_process.Process, order: bytes) -> None:
+    """Give a process its one order."""
+    assert process.stdin is not None  # noqa: S101
+    with contextlib.suppress(BrokenPipeError), process.stdin as orders:
+        orders.write(order)
 
 
 def main() -> int:
@@ -176,7 +216,7 @@ def main() -> int:
     for path in map(Path, order["paths"]):
         used = resource.getrusage(resource.RUSAGE_SELF)  # the limit counts from the process's start
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + order["seconds"]) + 1)
-        outcome = attempt(partial(terms.load, path, prove=terms.prove))
+        outcome = attempt(partial(terms.load, path, is_tried=False, prove=terms.prove))
         answers.write(f"{json.dumps(asdict(outcome))}\n")
         answers.flush()
     return 0

@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import VARYING, Autoregressive, Decoded, Network, wire
+from seq2seq.decoding import VARYING, Autoregressive, Decoded, Network, Search, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
@@ -59,14 +59,19 @@ def load(bundle: Bundle) -> Network:
 
 
 def load_checked(bundle: Bundle) -> Network:
-    """The same, once the bundle's graphs were seen to agree. Its parts search for other answers, in families that may.
+    """The same, ready to search. Raises `BundleError` where the bundle's graphs do not agree."""
+    network = load_searching(bundle)
+    check_parts(bundle, network)
+    return network
 
-    Raises `BundleError` where the graphs do not agree.
-    """
+
+def load_searching(bundle: Bundle) -> Network:
+    """The same, and in families that search for other answers, its encoder and decoder apart, which do that."""
     network = load(bundle)
-    parts = check_parts(bundle, network)
-    if isinstance(network, Varying) and isinstance(parts, Autoregressive):
-        return replace(network, beam=parts.beam)
+    if isinstance(network, Varying):
+        parts = load_parts(bundle)
+        assert isinstance(parts, Autoregressive)  # noqa: S101
+        return replace(network, parts=parts)
     return network
 
 
@@ -110,8 +115,8 @@ def load_logits(
     return logits
 
 
-def check_parts(bundle: Bundle, network: Network) -> Network:
-    """Compare a loaded network with the encoder and the decoder apart, which hold the same weights, and return these.
+def check_parts(bundle: Bundle, network: Network) -> None:
+    """Compare a loaded network with the encoder and the decoder apart, which hold the same weights.
 
     Raises `BundleError` where a graph does not run, or they do not agree.
     """
@@ -120,13 +125,12 @@ def check_parts(bundle: Bundle, network: Network) -> Network:
     if isinstance(problem, Oracle):
         more = problem.sample_sources(np.random.default_rng(COMPARED), COMPARED)
         sources = np.concatenate([sources, more])  # (n, S)
-    parts = load_parts(bundle, optimized=bundle.manifest.network.family in VARYING)
+    parts = getattr(network, "parts", None) or load_parts(bundle, optimized=False)
     one = _run(bundle.path / "greedy.onnx", network, sources)
     other = _run(bundle.path / "decoder.onnx", parts, sources)
     alike = one.ids.shape == other.ids.shape and np.array_equal(one.ids, other.ids)
     if not alike or not (np.abs(one.probabilities - other.probabilities) <= PARTS_TOLERANCE).all():
         raise BundleError(bundle.path / "greedy.onnx", "does not answer as encoder.onnx with decoder.onnx does")
-    return parts
 
 
 def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
@@ -140,11 +144,15 @@ def _run(path: Path, network: Network, sources: IdArray) -> Decoded:
 class Varying:
     """A network for sequences of any length whose greedy decoding is its graph, in whose arrays time comes first.
 
-    `beam` is what searches for other answers, once it was loaded.
+    `parts` search for other answers, once they were loaded.
     """
 
     session: ort.InferenceSession
-    beam: Callable[[IdArray, int], tuple[IdArray, FloatArray]] | None = None
+    parts: Autoregressive | None = None
+
+    @property
+    def beam(self) -> Search | None:
+        return self.parts.beam if self.parts else None
 
     @classmethod
     def of(cls, content: bytes) -> Varying:

@@ -16,10 +16,10 @@ import pytest
 from app.serving import models
 from app.serving.counters import ModelMeasures
 from app.serving.findings import Entry
-from app.serving.folders import NAMING, Found
+from app.serving.folders import NAMING, Found, Version
 from app.serving.models import Model
 from app.serving.predictor import Predictor
-from app.serving.repository import Repository, UnknownModel
+from app.serving.repository import Repository, UnknownModel, in_turn
 from app.serving.served_model import NotLoaded, UnknownVersion
 from app.serving.trial import Outcome
 from app.settings import Canary
@@ -58,6 +58,18 @@ def test_newest_version_answers_and_every_other_can_be_asked_for(models_dir: Pat
     repository = started(models_dir)
     assert answering(repository) == versions[-1]
     assert [answering(repository, version=version) for version in versions] == versions
+
+
+def test_versions_are_loaded_pinned_ones_first_then_new_ones_then_large_ones() -> None:
+    sizes = {("small", 1): 10, ("large", 1): 1_000, ("large", 2): 1, ("large", 3): 1}
+    found = [Version(*each, Path(), (("", 0, size, 0, 0),)) for each, size in sizes.items()]
+    ordered = in_turn(found, {"large": 2})
+    assert [(version.name, version.number) for version in ordered] == [
+        ("large", 2),
+        ("large", 3),
+        ("large", 1),
+        ("small", 1),
+    ]
 
 
 @pytest.mark.parametrize("version", ["3", "0", "01", "-1", "", "latest", "1" * 5_000])

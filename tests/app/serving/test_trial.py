@@ -81,6 +81,24 @@ def test_process_that_waits_is_used_once() -> None:
     assert process.returncode == 0
 
 
+def test_process_that_waits_begins_early() -> None:
+    process = trial_process.start()
+    trial = Trial(Terms(), process)
+    paths = [MODELS / "addition" / "1", MODELS / "reversal" / "2"]
+    trial.begin(paths, 2)
+    assert process.wait(60) == 0  # it has tried both before it is asked what it found
+    assert [*trial(paths, 2)] == [Outcome(seal=bundle.read_manifest(path).seal) for path in paths]
+
+
+def test_process_that_began_with_other_versions_is_replaced() -> None:
+    process = trial_process.start()
+    trial = Trial(Terms(), process)
+    trial.begin([MODELS / "addition" / "1"], 2)
+    path = MODELS / "reversal" / "2"
+    assert [*trial([path], 2)] == [Outcome(seal=bundle.read_manifest(path).seal)]
+    assert process.returncode is not None
+
+
 def test_process_that_waits_and_ends_early_is_replaced() -> None:
     process = trial_process.start()
     trial_process.end(process)

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from seq2seq.problem import END_ID, Problem
 from seq2seq.vocabulary import FloatArray, IdArray
 
-Family = Literal["repeat_vector", "autoregressive", "attention", "plain"]
-VARYING: tuple[Family, ...] = ("attention", "plain")
+Family = Literal["repeat_vector", "autoregressive", "hard_attention", "attention", "plain"]
+VARYING: tuple[Family, ...] = ("hard_attention", "attention", "plain")
 """Families that read and write any length. An end of its own ends each sequence."""
 States = Sequence[npt.NDArray[Any]]
 Encode = Callable[[IdArray], States]

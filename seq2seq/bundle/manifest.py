@@ -150,7 +150,7 @@ def count_parameters(
         memory = 2 * units
     more, last = _count_layers(decoder, embedding)
     count += more + 2 * sum((memory + 1) * units for units in decoder) + (last + 1) * target
-    return count + (last * memory + (last + memory + 1) * last if family == "attention" else 0)
+    return count + (last * memory + (last + memory + 1) * last if family != "plain" else 0)
 
 
 def _count_layers(layers: Iterable[int], inputs: int) -> tuple[int, int]:

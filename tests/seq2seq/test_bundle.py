@@ -209,7 +209,7 @@ def put(data: Any, place: str, value: Any) -> None:
         (
             "network family",
             "transformer",
-            "'transformer'; it must be 'repeat_vector', 'autoregressive', 'attention' or 'plain'",
+            "'transformer'; it must be 'repeat_vector', 'autoregressive', 'hard_attention', 'attention' or 'plain'",
         ),
         ("network encoder_units", [], r"network\.encoder_units is \[\]; it must not be empty"),
         ("network parameters", True, "network.parameters is True; it must be a valid integer"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from seq2seq import bundle, staging
 from seq2seq.bundle import PLAIN_NAME, Bundle, BundleError, Manifest
+from seq2seq.decoding import VARYING
 from seq2seq.evidence import ErrorRates
 from seq2seq.problems.pairs import Normalization, Pairs, Tokens
 from seq2seq.proving.running import Mistake
@@ -30,7 +31,7 @@ FEW_TESTED = 100
 """So few tested sources say little, and the command says so."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "family": {"choices": ["attention", "plain"], "help": "whether the decoder attends to the encoder's outputs"},
+    "family": {"choices": [*VARYING], "help": "how the decoder attends to the encoder's outputs"},
     "encoder_units": {"type": command_line.units, "help": "units per direction, one number a layer, such as 128,128"},
     "decoder_units": {"type": command_line.units, "help": "units, one number a layer"},
     "embedding_units": {"type": int, "help": "units of each symbol's embedding"},

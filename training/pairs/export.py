@@ -78,8 +78,9 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
             yield fit.layers.training.predict_on_batch(told), ids
 
     temperature = round(scoring.temperature(batches(), score.wrong), 3)
-    layer = fit.layers.logits
-    layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
+    last = [fit.layers.logits, *([fit.layers.score] if fit.spec.family == "hard_attention" else [])]
+    for layer in last:
+        layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
     return temperature
 
 

@@ -3,7 +3,7 @@
 Written straight from a trained network's weights, which the file holds in half precision: whoever trains rounds them
 first (see `rounded`), so nothing is lost. Time comes first, as in ONNX's LSTM, whose `sequence_lens` keep padding out.
 What does not change from step to step is computed before the loop: the inputs of the first decoder layer, for each
-symbol, and the keys that the attention compares with. Standard operators only.
+symbol, the keys that the attention compares with, and what each source token adds. Standard operators only.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class _Part(Graph):
         self.inputs.append(value("source", INT32, ["length", "batch"] if time_first else ["batch", "length"]))
         self.sources = "source" if time_first else self.add("Transpose", ["source"], perm=[1, 0])
 
-    def dense(self, layer: keras.layers.Dense, x: str) -> str:
-        """x (…, H) → the layer's outputs before its activation."""
-        kernel, *bias = layer.get_weights()
-        product = self.add("MatMul", [x, self.half(kernel)])
-        return self.add("Add", [product, self.half(bias[0])]) if bias else product
+    def dense(self, layer: keras.layers.Dense, x: str, outer: _Part | None = None) -> str:
+        """x (…, H) → the layer's outputs before its activation. `outer` holds its weights if this part does not."""
+        kernel, *bias = ((outer or self).half(each) for each in layer.get_weights())
+        product = self.add("MatMul", [x, kernel])
+        return self.add("Add", [product, *bias]) if bias else product
 
     def encode(self) -> tuple[str, list[str]]:
         """The source's memory (B, S, 2H), and the decoder's first states (B, D)."""
@@ -81,14 +81,22 @@ class _Part(Graph):
         return self.add("Transpose", [x], perm=[1, 0, 2]), states
 
     def before_steps(self, memory: str) -> dict[str, str]:
-        """What each step uses and none changes: the attention's keys (B, S, D) and what hides padding (B, S, 1)."""
-        found = {"memory": memory}
-        if self.spec.family == "attention":
-            (score,) = self.made.score.get_weights()  # (D, 2H)
-            found["keys"] = self.add("MatMul", [memory, self.half(score.T)])
-            real = self.add("Transpose", [self._is_real()], perm=[1, 0])  # (B, S)
-            scores = [self.constant(np.array(each, dtype=np.float32)) for each in (0.0, MASKED)]
-            found["hidden"] = self.add("Unsqueeze", [self.add("Where", [real, *scores]), self.axis(2)])
+        """What each step uses and none changes.
+
+        The attention's keys (B, S, D), what hides padding (B, S, 1), and what each source token adds (B, S, D).
+        """
+        if self.spec.family == "plain":
+            return {}
+        (score,) = self.made.score.get_weights()  # (D, 2H)
+        real = self.add("Transpose", [self._is_real()], perm=[1, 0])  # (B, S)
+        scores = [self.constant(np.array(each, dtype=np.float32)) for each in (0.0, MASKED)]
+        found = {
+            "keys": self.add("MatMul", [memory, self.half(score.T)]),
+            "hidden": self.add("Unsqueeze", [self.add("Where", [real, *scores]), self.axis(2)]),
+            "memory": memory,
+        }
+        if self.spec.family == "hard_attention":
+            found["added"] = self.dense(self.made.combined_memory, memory)
         return found
 
     def inputs_of_symbols(self) -> str:
@@ -116,20 +124,26 @@ class _Part(Graph):
             c = self.add("Add", [kept_on, self.add("Mul", [i, self.add("Tanh", [parts[2]])])])
             x = self.add("Mul", [o, self.add("Tanh", [c])])
             following += [x, c]
-        if self.spec.family == "attention":
-            query = self.add("Unsqueeze", [x, outer.axis(2)])  # (B, D, 1)
-            scores = self.add("Add", [self.add("MatMul", [kept["keys"], query]), kept["hidden"]])
-            weights = self.add("Transpose", [self.add("Softmax", [scores], axis=1)], perm=[0, 2, 1])  # (B, 1, S)
-            context = self.add("Squeeze", [self.add("MatMul", [weights, kept["memory"]]), outer.axis(1)])
-            kernel, bias = self.made.combined.get_weights()
-            units = self.spec.decoder_units[-1]
-            both = [
-                self.add("MatMul", [x, outer.half(kernel[:units])]),
-                self.add("MatMul", [context, outer.half(kernel[units:])]),
-            ]
-            x = self.add("Tanh", [self.add("Add", [self.add("Add", both), outer.half(bias)])])
-        kernel, bias = self.made.logits.get_weights()
-        return self.add("Add", [self.add("MatMul", [x, outer.half(kernel)]), outer.half(bias)]), following
+        if self.spec.family == "plain":
+            return self.dense(self.made.logits, x, outer), following
+        query = self.add("Unsqueeze", [x, outer.axis(2)])  # (B, D, 1)
+        scores = self.add("Add", [self.add("MatMul", [kept["keys"], query]), kept["hidden"]])  # (B, S, 1)
+        if self.spec.family == "hard_attention":
+            own = self.add("Unsqueeze", [self.dense(self.made.combined, x, outer), outer.axis(1)])  # (B, 1, D)
+            each = self.add("Tanh", [self.add("Add", [own, kept["added"]])])  # (B, S, D)
+            logs = self.add("LogSoftmax", [self.dense(self.made.logits, each, outer)], axis=-1)  # (B, S, V)
+            weighted = self.add("Add", [self.add("LogSoftmax", [scores], axis=1), logs])
+            return self.add("ReduceLogSumExp", [weighted, outer.axis(1)], keepdims=0), following
+        weights = self.add("Transpose", [self.add("Softmax", [scores], axis=1)], perm=[0, 2, 1])  # (B, 1, S)
+        context = self.add("Squeeze", [self.add("MatMul", [weights, kept["memory"]]), outer.axis(1)])
+        kernel, bias = self.made.combined.get_weights()
+        units = self.spec.decoder_units[-1]
+        both = [
+            self.add("MatMul", [x, outer.half(kernel[:units])]),
+            self.add("MatMul", [context, outer.half(kernel[units:])]),
+        ]
+        x = self.add("Tanh", [self.add("Add", [self.add("Add", both), outer.half(bias)])])
+        return self.dense(self.made.logits, x, outer), following
 
     def _is_real(self) -> str:
         """Where the source (S, B) is no padding."""

@@ -1,9 +1,15 @@
 """Networks for texts of any length in Keras: a bidirectional encoder, and a decoder that may attend to its outputs.
 
 Knows nothing of data or fitting. At each step the decoder's output is compared with the encoder's output for every
-source token (Bahdanau et al., 2014; Luong's general score, 2015); their mean, weighted so, and the decoder's output
-together give the logits. The family `plain` lacks just that. Padding is masked everywhere, so an answer never depends
-on what else is in the batch.
+source token, which gives each of them a weight (Luong's general score, 2015). Three families differ in what follows:
+
+hard_attention  each token and the decoder's output together give symbols' probabilities, whose mean is weighted so: it
+                is the probability of a symbol if it comes from one token, whichever (Wu et al., 2018)
+attention       the mean of the encoder's outputs is weighted so; it and the decoder's output give the logits (Bahdanau
+                et al., 2014)
+plain           no weights: the decoder's output gives the logits
+
+Padding is masked everywhere, so an answer never depends on what else is in the batch.
 
 B is the batch, S and T are lengths, H and D the units of an encoder's direction and of the decoder, V the vocabulary.
 """
@@ -51,7 +57,8 @@ class Layers:
             for depth, units in enumerate(spec.decoder_units)
         ]
         self.score = layers.Dense(2 * spec.encoder_units[-1], use_bias=False, name="score")
-        self.combined = layers.Dense(spec.decoder_units[-1], activation="tanh", name="combined")
+        self.combined = layers.Dense(spec.decoder_units[-1], name="combined")
+        self.combined_memory = layers.Dense(spec.decoder_units[-1], use_bias=False, name="combined_memory")
         bias = keras.initializers.Constant([NEVER, *[0.0] * (targets - 1)])
         self.logits = layers.Dense(targets, bias_initializer=bias, name="logits")
         self.dropout = layers.Dropout(dropout, name="dropout")
@@ -109,12 +116,17 @@ class Layers:
             x, h, c = layer(x, initial_state=states[2 * depth : 2 * depth + 2])
             finals += [h, c]
             x = self.dropout(x)
+        if self.spec.family == "plain":
+            return self.logits(x), finals
+        scores = ops.matmul(self.score(x), ops.transpose(memory, (0, 2, 1)))  # (B, T, S)
+        scores = ops.where(ops.equal(source, 0)[:, None], MASKED, scores)
         if self.spec.family == "attention":
-            scores = ops.matmul(self.score(x), ops.transpose(memory, (0, 2, 1)))  # (B, T, S)
-            scores = ops.where(ops.equal(source, 0)[:, None], MASKED, scores)
             context = ops.matmul(ops.softmax(scores), memory)  # (B, T, 2H)
-            x = self.dropout(self.combined(ops.concatenate([x, context], axis=-1)))
-        return self.logits(x), finals
+            x = self.combined(ops.concatenate([x, context], axis=-1))
+            return self.logits(self.dropout(ops.tanh(x))), finals
+        each = self.combined(x)[:, :, None] + self.combined_memory(memory)[:, None]  # (B, T, S, D)
+        logs = ops.log_softmax(self.logits(self.dropout(ops.tanh(each))))  # (B, T, S, V)
+        return ops.logsumexp(ops.log_softmax(scores)[..., None] + logs, axis=2), finals
 
 
 def load(files: Bundle) -> Layers:

@@ -24,7 +24,7 @@ WHOLE_DOMAIN_STEPS, WHOLE_DOMAIN_EPOCHS = 16_000, 2_000
 class PairsRecipe:
     """One way to train a network on a file of pairs.
 
-    family           with attention, or the `plain` one without
+    family           how the decoder attends to the encoder's outputs, see networks.py
     encoder_units    of each direction of each layer; decoder_units of each layer
     noise            the share of the symbols told to the decoder that are replaced by random ones
     precision        of the factors of matrix products in training; bfloat16 is faster on CPUs that multiply it

@@ -54,9 +54,16 @@ def logits(layers: Layers, source: tf.Tensor, shifted: tf.Tensor, precision: Pre
         outputs = product.lstm(read, recurrent[None], *states[2 * depth : 2 * depth + 2])
         x = drop(tf.squeeze(outputs, axis=1))
     x = tf.transpose(x, (1, 0, 2))  # (B, T, D)
+    if layers.spec.family == "plain":
+        return product.dense(layers.logits, x)
+    scores = product(product.dense(layers.score, x), memory, transpose_b=True)  # (B, T, S)
+    scores = tf.where(is_real[:, None], scores, MASKED)
     if layers.spec.family == "attention":
-        scores = product(product.dense(layers.score, x), memory, transpose_b=True)  # (B, T, S)
-        scores = tf.where(is_real[:, None], scores, MASKED)
         context = product(tf.nn.softmax(scores), memory)
-        x = drop(tf.tanh(product.dense(layers.combined, tf.concat([x, context], axis=-1))))
-    return product.dense(layers.logits, x)
+        x = product.dense(layers.combined, tf.concat([x, context], axis=-1))
+        return product.dense(layers.logits, drop(tf.tanh(x)))
+    query = product.dense(layers.combined, x)[:, :, None]
+    kept = drop(tf.ones_like(query))  # what is dropped is dropped for all source tokens
+    each = tf.tanh(query + product.dense(layers.combined_memory, memory)[:, None]) * kept  # (B, T, S, D)
+    logs = tf.nn.log_softmax(product.dense(layers.logits, each))  # (B, T, S, V)
+    return tf.reduce_logsumexp(tf.nn.log_softmax(scores)[..., None] + logs, axis=2)

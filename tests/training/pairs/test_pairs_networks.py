@@ -31,10 +31,19 @@ PROBLEM = Pairs("chars", "words", tuple("abcdefg"), ("A", "B", "C"), 12, 9)
 SPECS = {
     "attention": NetworkSpec("attention", (6,), (10,), 0, embedding_units=5),
     "deep attention": NetworkSpec("attention", (6, 4), (10, 7, 8), 0, embedding_units=5),
+    "hard attention": NetworkSpec("hard_attention", (6,), (10,), 0, embedding_units=5),
+    "deep hard attention": NetworkSpec("hard_attention", (6, 4), (10, 7, 8), 0, embedding_units=5),
     "plain": NetworkSpec("plain", (6,), (10,), 0, embedding_units=5),
     "deep plain": NetworkSpec("plain", (6, 4), (10, 7), 0, embedding_units=5),
 }
-WEIGHTS = {"attention": (7, 2.5), "deep attention": (8, 1.5), "plain": (7, 1.5), "deep plain": (5, 1.5)}
+WEIGHTS = {
+    "attention": (7, 2.5),
+    "deep attention": (8, 1.5),
+    "hard attention": (7, 1.5),
+    "deep hard attention": (8, 1.5),
+    "plain": (7, 1.5),
+    "deep plain": (5, 1.5),
+}
 """A seed, and how large weights are: with these, answers differ and have many lengths."""
 CLOSE = 1e-5
 
@@ -243,10 +252,14 @@ def test_weights_are_held_once_and_in_half_precision(name: str) -> None:
         assert len({array.tobytes() for array in halves}) == len(halves), file
 
 
-def test_the_plain_family_lacks_the_attention_alone() -> None:
-    one, other = ({each.path.split("/")[0] for each in made(name).training.weights} for name in ("attention", "plain"))
-    assert one - other == {"score", "combined"}
-    assert other < one
+def test_families_differ_in_the_attention_alone() -> None:
+    hard, soft, plain = (
+        {each.path.split("/")[0] for each in made(name).training.weights}
+        for name in ("hard attention", "attention", "plain")
+    )
+    assert plain < soft < hard
+    assert soft - plain == {"score", "combined"}
+    assert hard - soft == {"combined_memory"}
 
 
 def test_dropout_is_in_training_alone(name: str) -> None:

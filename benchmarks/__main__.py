@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, cost, fitting, neighbours, pronunciation, serving, serving_report, startup, training
+from benchmarks import (
+    chart,
+    cost,
+    fitting,
+    neighbours,
+    pronunciation,
+    serving,
+    serving_report,
+    startup,
+    tensors,
+    training,
+)
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import ROOT, CannotPrepare
 from benchmarks.server import ServerFailed
@@ -62,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         ("cost", "a request part by part, and a network's cost by its size", _cost, cost.table_rows),
         ("fitting", "words a second in training, and in PyTorch", _fitting, fitting.table_rows),
         ("neighbours", "what a large model costs the small ones beside it", _neighbours, neighbours.table_rows),
+        ("tensors", "1,000 items a request, as binary tensors and as JSON", _tensors, tensors.table_rows),
         ("pronunciation", "others on the test words of an example", _pronunciation, pronunciation.table_rows),
     ):
         command = commands.add_parser(name, help=help_)
@@ -117,6 +129,11 @@ def _neighbours(options: argparse.Namespace) -> dict[str, Any]:
     return neighbours.run(
         options.models.resolve(), rounds=options.rounds or (1 if options.quick else 5), seconds=seconds
     )
+
+
+def _tensors(options: argparse.Namespace) -> dict[str, Any]:
+    rounds, seconds = options.rounds or (3 if options.quick else 5), 3 if options.quick else 5
+    return tensors.run(options.models.resolve(), rounds=rounds, seconds=seconds)
 
 
 def _pronunciation(options: argparse.Namespace) -> dict[str, Any]:

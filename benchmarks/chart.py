@@ -23,6 +23,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
         "pronunciation": _pronunciation,
         "fitting": _fitting,
         "neighbours": _neighbours,
+        "tensors": _tensors,
     }[data["benchmark"]](data)
     if not data["rows"]:
         return
@@ -180,3 +181,7 @@ def _lines(title: str, label: str, x: str, rows: Sequence[Mapping[str, Any]], na
         axes.legend()
 
     return panel
+
+
+def _tensors(data: Mapping[str, Any]) -> list[Any]:
+    return [_bars("items a second", [(f"ours, {row['route']}", row["median"]) for row in data["rows"]])]

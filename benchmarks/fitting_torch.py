@@ -31,7 +31,8 @@ class Network(nn.Module):  # type: ignore[misc]
         self.starts = nn.ModuleList([nn.Linear(2 * ENCODER, DECODER) for _ in "hc"])
         self.decoder = nn.LSTM(EMBEDDING, DECODER, batch_first=True)
         self.score = nn.Linear(DECODER, 2 * ENCODER, bias=False)
-        self.combined = nn.Linear(DECODER + 2 * ENCODER, DECODER)
+        self.combined = nn.Linear(DECODER, DECODER)
+        self.combined_memory = nn.Linear(2 * ENCODER, DECODER, bias=False)
         self.logits = nn.Linear(DECODER, SYMBOLS[1])
         self.drop = nn.Dropout(DROPOUT)
 
@@ -46,8 +47,9 @@ class Network(nn.Module):  # type: ignore[misc]
         x, _ = self.decoder(self.drop(self.target_embedding(shifted)), (h, c))
         x = self.drop(x)
         scores = torch.bmm(self.score(x), memory.transpose(1, 2)).masked_fill((source == 0)[:, None], -1e9)
-        context = torch.bmm(scores.softmax(-1), memory)
-        return self.logits(self.drop(torch.tanh(self.combined(torch.cat([x, context], dim=-1)))))
+        each = torch.tanh(self.combined(x)[:, :, None] + self.combined_memory(memory)[:, None])
+        logs = self.logits(self.drop(each)).log_softmax(-1)
+        return torch.logsumexp(scores.log_softmax(-1)[..., None] + logs, dim=2)
 
 
 def main(path: str, seconds: float) -> float:

@@ -36,7 +36,7 @@ class PairsRecipe:
 
     name: str
     problem: Pairs
-    family: Family = "attention"
+    family: Family = "hard_attention"
     embedding_units: int = 64
     encoder_units: tuple[int, ...] = (128, 128)
     decoder_units: tuple[int, ...] = (256,)

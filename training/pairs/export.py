@@ -63,7 +63,8 @@ def draft(recipe: PairsRecipe, fit: PairsFit, reading: Reading, *, version: str)
 def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
     """Divide the logits by the temperature at which validation's confidence fits best; it is returned.
 
-    The last layer's weights take it in, so no graph has to do anything for it.
+    The last layer's weights take it in, so no graph has to do anything for it. In hard attention these are the logits
+    that each source token gives, so a few answers change.
     """
     few = dict(islice(validation.items(), 0, None, -(-len(validation) // CALIBRATED)))
     score = scoring.score(problem, served(problem, fit.spec, fit.layers), few)
@@ -78,9 +79,8 @@ def calibrate(problem: Pairs, fit: PairsFit, validation: Targets) -> float:
             yield fit.layers.training.predict_on_batch(told), ids
 
     temperature = round(scoring.temperature(batches(), score.wrong), 3)
-    last = [fit.layers.logits, *([fit.layers.score] if fit.spec.family == "hard_attention" else [])]
-    for layer in last:
-        layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
+    layer = fit.layers.logits
+    layer.set_weights(graphs.rounded([weight / temperature for weight in layer.get_weights()]))
     return temperature
 
 

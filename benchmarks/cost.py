@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +26,7 @@ from pydantic_core import from_json, to_json
 
 from app.main import create_app, make_repository, started
 from app.serving.batching import Batcher
+from app.serving.folders import is_version
 from app.serving.models import Model
 from app.serving.predictor import Predictor
 from app.settings import Settings
@@ -32,12 +34,14 @@ from benchmarks import machine, workload
 from benchmarks.servers.floor import Constant
 from benchmarks.stats import significant
 from benchmarks.workload import ROUTES, Route
+from seq2seq import bundle
 from seq2seq.bundle import Bundle, Manifest, NetworkSpec
-from seq2seq.decoding import Network
+from seq2seq.decoding import VARYING, Network
 from seq2seq.evidence import UNKNOWN
+from seq2seq.problem import Problem
 from seq2seq.problems.addition import Addition
 from seq2seq.runtimes import onnx as onnx_runtime
-from seq2seq.vocabulary import IdArray
+from seq2seq.vocabulary import IdArray, Symbols
 
 PAUSE_S = 300e-6
 """About how long a server rests between two requests of a single connection."""
@@ -56,7 +60,7 @@ def run(models_dir: Path, *, repeats: int) -> dict[str, Any]:
         "machine": machine.describe(),
         "settings": {"repeats": repeats, "pause_s": PAUSE_S, "together": TOGETHER},
         "rows": parts,
-        "growth": list(_growth(repeats)),
+        "growth": [*_growth(repeats), *_shipped(models_dir, repeats // 10)],
     }
 
 
@@ -189,16 +193,59 @@ def _growth(repeats: int) -> Iterator[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as directory:
             network, parameters = _network_of(size, Path(directory))
         row: dict[str, Any] = {
+            "network": "fresh",
             "units": size.units,
             "layers": size.layers,
             "reads": size.problem.source_length,
             "writes": size.problem.target_length,
             "parameters": parameters,
         }
-        for batch in BATCHES:
-            sources = size.problem.sample_sources(np.random.default_rng(0), batch)
-            row[f"of {batch}"] = significant(_microseconds(partial(network.greedy, sources), repeats) / batch, 3)
-        yield row
+        sources = size.problem.sample_sources(np.random.default_rng(0), max(BATCHES))
+        yield row | _in_batches(network, partial(_first, sources), repeats)
+
+
+def _shipped(models_dir: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    """The same for the newest version of each model, asked for its examples again and again."""
+    for folder in sorted(models_dir.iterdir()):
+        newest = max((path for path in folder.iterdir() if is_version(path.name)), key=lambda path: int(path.name))
+        files = bundle.check_files(newest, bundle.read_manifest(newest))
+        problem, spec = files.manifest.problem, files.manifest.network
+        examples = sorted((problem.parse(example.request) for example in files.manifest.golden), key=len)
+        middle_first = [*examples[len(examples) // 2 :], *examples[: len(examples) // 2]]
+        network = onnx_runtime.load(files)
+        sources = problem.encode(middle_first)
+        is_varying = spec.family in VARYING
+        yield {
+            "network": folder.name,
+            "units": spec.decoder_units[-1],
+            "layers": len(spec.encoder_units),
+            "reads": _mean_length(sources) if is_varying else problem.source_length,
+            "writes": _mean_length(network.greedy(sources).ids) if is_varying else problem.target_length,
+            "parameters": spec.parameters,
+            **_in_batches(network, partial(_encoded, problem, middle_first), repeats),
+        }
+
+
+def _first(sources: IdArray, n: int) -> IdArray:
+    return sources[:n]
+
+
+def _encoded(problem: Problem, asked: Sequence[Symbols], n: int) -> IdArray:
+    """The ids of n sources (n, S); those that are asked come again if they are fewer."""
+    return problem.encode([*islice(cycle(asked), n)])
+
+
+def _mean_length(ids: IdArray) -> float:
+    """In symbols, without padding."""
+    return round(float((ids > 0).sum(axis=1).mean()), 1)
+
+
+def _in_batches(network: Network, sources: Callable[[int], IdArray], repeats: int) -> dict[str, float]:
+    """Microseconds an answer, in batches of each size."""
+    return {
+        f"of {batch}": significant(_microseconds(partial(network.greedy, sources(batch)), repeats) / batch, 3)
+        for batch in BATCHES
+    }
 
 
 def _network_of(size: Size, directory: Path) -> tuple[Network, int]:

@@ -32,3 +32,11 @@ def test_every_part_takes_time() -> None:
     rows = list(cost._parts("reverse", MODELS, 2))
     assert {row["part"] for row in rows} >= {"validation", "queueing", "encoding", "network", "decoding", "all"}
     assert all(value > 0 for row in rows for name, value in row.items() if name not in ("route", "part"))
+
+
+def test_each_shipped_network_is_timed_at_its_own_lengths() -> None:
+    rows = {row["network"]: row for row in cost._shipped(MODELS, 1)}
+    assert set(rows) == {folder.name for folder in MODELS.iterdir()}
+    assert (rows["addition"]["reads"], rows["reversal"]["writes"]) == (8, 3)
+    assert rows["pronunciation"]["reads"] < 20  # it accepts 34 letters and more
+    assert all(row[f"of {batch}"] > 0 for row in rows.values() for batch in cost.BATCHES)

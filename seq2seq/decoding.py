@@ -26,6 +26,8 @@ VARYING: tuple[Family, ...] = ("hard_attention", "attention", "plain")
 """Families that read and write any length. An end of its own ends each sequence."""
 ATTENDING: tuple[Family, ...] = ("hard_attention", "attention")
 """Families whose decoder weighs the source's symbols at each step."""
+CANDIDATES = 5
+"""How many of the likeliest symbols a trace keeps at each place."""
 States = Sequence[npt.NDArray[Any]]
 Encode = Callable[[IdArray], States]
 Decode = Callable[[States], FloatArray]
@@ -61,21 +63,27 @@ class Network(Protocol):
     def greedy(self, sources: IdArray) -> Decoded: ...
 
 
-class Trace(NamedTuple):
-    """All that a network computed for one source.
+class TracedStep(NamedTuple):
+    """What a network computed on the way to one symbol.
 
-    ids             what was written, until the end and with it (T,)
-    probabilities   of every symbol at each place (T, V)
-    attention       the weight of each source symbol at each place (T, S); None in families that do not attend
-    encoder_states  what the encoder's last layer gave at each source symbol (S, H)
-    decoder_states  what the decoder's last layer gave at each place (T, D)
+    symbol       the id that was written, and `probability` how likely it was
+    candidates   ids of the likeliest symbols, best first, each with how likely it was
+    attention    the weight of each source symbol (S,); None in families that do not attend
+    state        what the decoder's last layer gave (D,)
     """
 
-    ids: IdArray
-    probabilities: FloatArray
+    symbol: int
+    probability: float
+    candidates: list[tuple[int, float]]
     attention: FloatArray | None
+    state: FloatArray
+
+
+class Trace(NamedTuple):
+    """A step for each symbol of an answer, its end too; and what the encoder's last layer gave at each place (S, H)."""
+
+    steps: list[TracedStep]
     encoder_states: FloatArray
-    decoder_states: FloatArray
 
 
 @dataclass(frozen=True)
@@ -101,25 +109,30 @@ class Tracer:
         outputs, *states = self.encoder([source])
         if outputs is None:
             return None
+        steps: list[TracedStep] = []
+
+        def take(probabilities: FloatArray, attention: FloatArray | None, state: FloatArray) -> None:
+            best = np.argsort(-probabilities, kind="stable")[:CANDIDATES].tolist()
+            symbol = prefix[len(steps)] if len(steps) < len(prefix) else best[0]
+            likely = [(each, float(probabilities[each])) for each in best]
+            steps.append(TracedStep(symbol, float(probabilities[symbol]), likely, attention, state))
+
         if self.family == "repeat_vector":
             probabilities, decoded = self.decoder(states)
             if decoded is None:
                 return None
-            written = [*prefix, *probabilities[0].argmax(axis=-1)[len(prefix) :]]
-            return Trace(np.array(written, dtype=np.int32), probabilities[0], None, outputs[0], decoded[0])
-        kept = [source, outputs] if self.family in VARYING else []
-        written, steps = [self.start], list[tuple[FloatArray, FloatArray, FloatArray]]()
-        while len(steps) < self.length and not (self.family in VARYING and written[-1] == END_ID):
-            found = list(self.decoder([np.array([written[-1:]], dtype=np.int32), *kept, *states]))
-            attention = found.pop(1) if self.family in ATTENDING else np.zeros((1, 0), dtype=np.float32)
-            if attention is None:
+            for each, state in zip(probabilities[0], decoded[0], strict=True):
+                take(each, None, state)
+            return Trace(steps, outputs[0])
+        kept, symbol = [source, outputs] if self.family in VARYING else [], self.start
+        while len(steps) < self.length and not (self.family in VARYING and symbol == END_ID):
+            probabilities, *found = self.decoder([np.array([[symbol]], dtype=np.int32), *kept, *states])
+            attention, *states = found if self.family in ATTENDING else (None, *found)
+            if self.family in ATTENDING and attention is None:
                 return None
-            probabilities, *states = found
-            written.append(prefix[len(steps)] if len(steps) < len(prefix) else int(probabilities.argmax()))
-            steps.append((probabilities[0], attention[0], states[-2][0]))  # h of the last layer; c comes after it
-        likely, weights, decoded = map(np.stack, zip(*steps, strict=True))
-        attention = weights if self.family in ATTENDING else None
-        return Trace(np.array(written[1:], dtype=np.int32), likely, attention, outputs[0], decoded)
+            take(probabilities[0], None if attention is None else attention[0], states[-2][0])  # h; c comes after it
+            symbol = steps[-1].symbol
+        return Trace(steps, outputs[0])
 
 
 @dataclass(frozen=True)

@@ -203,10 +203,14 @@ def test_traces_are_what_is_served_and_what_keras_computes(name: str) -> None:
         one, other = expected.tracer.trace(ids), network.tracer.trace(ids)
         assert one is not None
         assert other is not None
-        assert other.ids.tolist() == one.ids.tolist() == served.ids[0].tolist()
-        for found, wanted in zip(other[1:], one[1:], strict=True):
-            assert (found is None) == (wanted is None)
-            assert found is None or found == pytest.approx(wanted, abs=CLOSE)
+        assert other.encoder_states == pytest.approx(one.encoder_states, abs=CLOSE)
+        assert [step.symbol for step in one.steps] == served.ids[0].tolist()
+        for found, wanted in zip(other.steps, one.steps, strict=True):
+            assert found.symbol == wanted.symbol
+            assert found.probability == pytest.approx(wanted.probability, abs=CLOSE)
+            assert found.state == pytest.approx(wanted.state, abs=CLOSE)
+            assert (found.attention is None) == (SPECS[name].family == "plain")
+            assert found.attention is None or found.attention == pytest.approx(wanted.attention, abs=CLOSE)
 
 
 def test_decoding_agrees_with_teacher_forcing(name: str) -> None:

@@ -16,6 +16,7 @@ from app import VERSION
 from app.api import health as health_api
 from app.api import metrics
 from app.api import models as models_api
+from app.api.explain import Explain
 from app.api.predict import SHORT_NAMES, Predict
 from app.http import catalogue, guards, openapi, pages
 from app.http.bodies import Bodies
@@ -100,9 +101,9 @@ def create_app(
 
     single = Limits(settings.max_body_bytes, settings.deadline_s)
     batch = Limits(settings.max_batch_body_bytes, settings.deadline_s)
-    predict = Predict(single, batch)
+    predict, explain = Predict(single, batch), Explain(single, batch)
     bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
-    operations = [*predict.operations(), *infer.operations(batch)]
+    operations = [*predict.operations(), *infer.operations(batch), *explain.operations()]
     health = Health(lifecycle, repository, settings.required_models or _expected(repository))
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
@@ -114,7 +115,8 @@ def create_app(
         return tracing.traced(stack, lane.route_of) if tracing else stack
 
     def documents(predictors: list[Predictor]) -> list[Document]:
-        return [predict.document(predictors), infer.document([each.model for each in predictors])]
+        infers = infer.document([each.model for each in predictors])
+        return [predict.document(predictors), explain.document(predictors), infers]
 
     return _API(
         in_front,

@@ -24,14 +24,25 @@ from seq2seq.vocabulary import FloatArray, IdArray
 Family = Literal["repeat_vector", "autoregressive", "hard_attention", "attention", "plain"]
 VARYING: tuple[Family, ...] = ("hard_attention", "attention", "plain")
 """Families that read and write any length. An end of its own ends each sequence."""
+ATTENDING: tuple[Family, ...] = ("hard_attention", "attention")
+"""Families whose decoder weighs the source's symbols at each step."""
+CANDIDATES = 5
+"""How many of the likeliest symbols a trace keeps at each place."""
 States = Sequence[npt.NDArray[Any]]
 Encode = Callable[[IdArray], States]
 Decode = Callable[[States], FloatArray]
 Step = Callable[[IdArray, States], tuple[FloatArray, States]]
-Compute = Callable[[Sequence[IdArray | FloatArray]], Sequence[FloatArray]]
-"""One file of a bundle as a function from arrays to arrays."""
-Search = Callable[[IdArray, int], tuple[IdArray, FloatArray]]
-"""Source ids (B, S), and a width → the likeliest answers, best first (B, width, T), and their probabilities."""
+Compute = Callable[[Sequence[IdArray | FloatArray]], Sequence[Any]]
+"""One file of a bundle as a function from arrays to arrays; None for an output that an older file does not have."""
+
+
+class Search(Protocol):
+    """Source ids (B, S), and a width → the likeliest answers, best first (B, width, T), and their probabilities.
+
+    Every answer begins with the ids of `prefix`.
+    """
+
+    def __call__(self, sources: IdArray, width: int, prefix: Sequence[int] = ()) -> tuple[IdArray, FloatArray]: ...
 
 
 class Decoded(NamedTuple):
@@ -52,12 +63,85 @@ class Network(Protocol):
     def greedy(self, sources: IdArray) -> Decoded: ...
 
 
+class TracedStep(NamedTuple):
+    """What a network computed on the way to one symbol.
+
+    symbol       the id that was written, and `probability` how likely it was
+    candidates   ids of the likeliest symbols, best first, each with how likely it was
+    attention    the weight of each source symbol (S,); None in families that do not attend
+    state        what the decoder's last layer gave (D,)
+    """
+
+    symbol: int
+    probability: float
+    candidates: list[tuple[int, float]]
+    attention: FloatArray | None
+    state: FloatArray
+
+
+class Trace(NamedTuple):
+    """A step for each symbol of an answer, its end too; and what the encoder's last layer gave at each place (S, H)."""
+
+    steps: list[TracedStep]
+    encoder_states: FloatArray
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """Shows what an encoder and a decoder compute on the way to an answer. See `wire` for what they take and give."""
+
+    family: Family
+    encoder: Compute
+    decoder: Compute
+    length: int
+    start: int
+
+    def embed(self, sources: IdArray) -> FloatArray:
+        """Source ids (B, S) → the states that the encoder hands to the decoder, side by side (B, N)."""
+        _, *states = self.encoder([sources])
+        return np.concatenate(states, axis=1)
+
+    def trace(self, source: IdArray, prefix: Sequence[int] = ()) -> Trace | None:
+        """Source ids (1, S), and the ids with which the answer begins → what led to it; the rest is decoded greedily.
+
+        None where the bundle was exported before its graphs gave all that.
+        """
+        outputs, *states = self.encoder([source])
+        if outputs is None:
+            return None
+        steps: list[TracedStep] = []
+
+        def take(probabilities: FloatArray, attention: FloatArray | None, state: FloatArray) -> None:
+            best = np.argsort(-probabilities, kind="stable")[:CANDIDATES].tolist()
+            symbol = prefix[len(steps)] if len(steps) < len(prefix) else best[0]
+            likely = [(each, float(probabilities[each])) for each in best]
+            steps.append(TracedStep(symbol, float(probabilities[symbol]), likely, attention, state))
+
+        if self.family == "repeat_vector":
+            probabilities, decoded = self.decoder(states)
+            if decoded is None:
+                return None
+            for each, state in zip(probabilities[0], decoded[0], strict=True):
+                take(each, None, state)
+            return Trace(steps, outputs[0])
+        kept, symbol = [source, outputs] if self.family in VARYING else [], self.start
+        while len(steps) < self.length and not (self.family in VARYING and symbol == END_ID):
+            probabilities, *found = self.decoder([np.array([[symbol]], dtype=np.int32), *kept, *states])
+            attention, *states = found if self.family in ATTENDING else (None, *found)
+            if self.family in ATTENDING and attention is None:
+                return None
+            take(probabilities[0], None if attention is None else attention[0], states[-2][0])  # h; c comes after it
+            symbol = steps[-1].symbol
+        return Trace(steps, outputs[0])
+
+
 @dataclass(frozen=True)
 class RepeatVector:
     """A network whose decoder writes the whole answer in one pass."""
 
     encode: Encode
     decode: Decode
+    tracer: Tracer | None = None
 
     def greedy(self, sources: IdArray) -> Decoded:
         """Source ids (B, S) → the likeliest symbol at each of T places."""
@@ -76,6 +160,7 @@ class Autoregressive:
     length: int
     start: int
     end: int | None = None
+    tracer: Tracer | None = None
 
     def greedy(self, sources: IdArray) -> Decoded:
         """Source ids (B, S) → the likeliest symbol at each place, given those before it."""
@@ -96,11 +181,12 @@ class Autoregressive:
             np.stack([each.probabilities for each in chosen], axis=1),
         )
 
-    def beam(self, sources: IdArray, width: int) -> tuple[IdArray, FloatArray]:
+    def beam(self, sources: IdArray, width: int, prefix: Sequence[int] = ()) -> tuple[IdArray, FloatArray]:
         """Source ids (B, S) → the likeliest answers that a beam finds, best first.
 
         Their ids are (B, width, T), and the probabilities of the whole answers (B, width): 0 where there is no answer.
-        A beam keeps the `width` likeliest beginnings at each step (Graves, 2012; Sutskever et al., 2014).
+        A beam keeps the `width` likeliest beginnings at each step (Graves, 2012; Sutskever et al., 2014). Answers begin
+        with the ids of `prefix`, which count as certain.
         """
         batch = len(sources)
         states = [np.repeat(state, width, axis=0) for state in self.encode(sources)]  # (B * width, …)
@@ -109,8 +195,11 @@ class Autoregressive:
         scores = np.full((batch, width), -np.inf)
         scores[:, 0] = 0.0
         written = np.zeros((batch, width, 0), dtype=np.int32)
-        for _ in range(self.length):
+        for place in range(self.length):
             probabilities, following = self.step(symbols.reshape(-1), states)
+            if place < len(prefix):
+                probabilities = np.zeros_like(probabilities)
+                probabilities[:, prefix[place]] = 1.0
             with np.errstate(divide="ignore"):
                 steps = np.log(probabilities, dtype=np.float64).reshape(batch, width, -1)
             steps[ended] = -np.inf
@@ -131,21 +220,25 @@ class Autoregressive:
         return written, np.exp(scores).astype(np.float32)
 
 
-def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -> Network:
+def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -> RepeatVector | Autoregressive:
     """An encoder and a decoder as a network, whoever computes them.
 
-    repeat vector     encoder: [ids (B, S)] → states    decoder: states → [probabilities (B, T, V)]
-    autoregressive    encoder: [ids (B, S)] → states    decoder: [symbols (B, 1), *states] → [probabilities (B, V),
-                                                                                              *states]
+    repeat vector     encoder: [ids (B, S)] → [outputs (B, S, H), state (B, H)]
+                      decoder: [state] → [probabilities (B, T, V), outputs (B, T, D)]
+    autoregressive    encoder: [ids (B, S)] → [outputs (B, S, H), *states]
+                      decoder: [symbols (B, 1), *states] → [probabilities (B, V), *states]
     varying           encoder: [ids (B, S)] → [memory, *states]
                       decoder: [symbols (B, 1), ids, memory, *states] → [probabilities (B, V), *states]
+                      where it attends, the attention (B, S) comes after the probabilities
     """
+    start, length = problem.target_vocabulary.padding_id, problem.target_length
+    tracer = Tracer(family, encoder, decoder, length, start)
 
     def encode(sources: IdArray) -> States:
-        return encoder([sources])
+        return encoder([sources])[1:]
 
     if family == "repeat_vector":
-        return RepeatVector(encode, lambda states: decoder(states)[0])
+        return RepeatVector(encode, lambda states: decoder(states)[0], tracer)
 
     def step(previous: IdArray, states: States) -> tuple[FloatArray, States]:
         probabilities, *following = decoder([previous[:, None], *states])
@@ -153,14 +246,13 @@ def wire(problem: Problem, family: Family, encoder: Compute, decoder: Compute) -
 
     def step_with_memory(previous: IdArray, states: States) -> tuple[FloatArray, States]:
         probabilities, following = step(previous, states)
-        return probabilities, [*states[:2], *following]
+        return probabilities, [*states[:2], *following[family in ATTENDING :]]
 
-    start = problem.target_vocabulary.padding_id
     if family in VARYING:
         return Autoregressive(
-            lambda sources: [sources, *encode(sources)], step_with_memory, problem.target_length, start, END_ID
+            lambda sources: [sources, *encoder([sources])], step_with_memory, length, start, END_ID, tracer
         )
-    return Autoregressive(encode, step, problem.target_length, start)
+    return Autoregressive(encode, step, length, start, tracer=tracer)
 
 
 def _choose(probabilities: FloatArray) -> Decoded:

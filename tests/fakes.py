@@ -19,7 +19,7 @@ from app.serving.repository import Repository
 from app.serving.trial import Outcome, attempt
 from seq2seq import bundle as bundles
 from seq2seq.bundle import Bundle, Golden, Manifest, NetworkSpec
-from seq2seq.decoding import RepeatVector, States
+from seq2seq.decoding import RepeatVector, wire
 from seq2seq.evidence import UNKNOWN, Proof
 from seq2seq.problem import Oracle, oracle
 from seq2seq.problems.addition import Addition
@@ -35,14 +35,17 @@ SEQUENCE = [20, 36, 40, 10, 34, 28]
 def truthful(problem: Oracle, answer: Callable[[IdArray], IdArray] | None = None) -> RepeatVector:
     """A network that gives `answer`, or the truth, each symbol with the probability `CERTAINTY`."""
 
-    def encode(sources: IdArray) -> States:
-        return [sources.astype(np.float32)]
+    def encoder(arrays: Sequence[Any]) -> list[FloatArray]:
+        state = arrays[0].astype(np.float32)  # (B, S)
+        return [state[..., None], state]
 
-    def decode(states: States) -> FloatArray:
+    def decoder(states: Sequence[Any]) -> list[Any]:
         targets = (answer or problem.answer)(states[0].astype(np.int32))  # (B, T)
-        return np.float32(CERTAINTY) * problem.target_vocabulary.one_hot(targets)  # (B, T, V)
+        return [np.float32(CERTAINTY) * problem.target_vocabulary.one_hot(targets), targets[..., None]]  # (B, T, V)
 
-    return RepeatVector(encode, decode)
+    network = wire(problem, "repeat_vector", encoder, decoder)
+    assert isinstance(network, RepeatVector)
+    return network
 
 
 def manifest(problem: Oracle, name: str, *, version: str = "1", golden: tuple[Golden, ...] = ()) -> Manifest:

@@ -83,10 +83,10 @@ def export(problem: Problem, spec: NetworkSpec, weights: list[Any], directory: P
     models.training.set_weights(weights)
     for name in ("training", "encoder", "decoder"):
         getattr(models, name).save(directory / f"{name}.keras")
-    states = [f"state_{place}" for place in range(len(models.encoder.outputs))]
-    following = [f"next_{name}" for name in states] if spec.family == "autoregressive" else []
-    _export_onnx(models.encoder, directory / "encoder.onnx", states)
-    _export_onnx(models.decoder, directory / "decoder.onnx", ["probabilities", *following])
+    states = [f"state_{place}" for place in range(len(spec.state_units))]
+    more = [f"next_{name}" for name in states] if spec.family == "autoregressive" else ["outputs"]
+    _export_onnx(models.encoder, directory / "encoder.onnx", ["outputs", *states])
+    _export_onnx(models.decoder, directory / "decoder.onnx", ["probabilities", *more])
     onnx.save(fused.build(problem, spec, models), directory / "greedy.onnx")
 
 

@@ -20,9 +20,11 @@ class Models:
 
     training   repeat vector   source (B, S) → logits (B, T, V)
                autoregressive  source (B, S), shifted target (B, T) → logits (B, T, V)
-    encoder    source (B, S) → states, each (B, H)
-    decoder    repeat vector   state (B, H) → probabilities (B, T, V)
+    encoder    source (B, S) → outputs (B, S, H) and states, each (B, H)
+    decoder    repeat vector   state (B, H) → probabilities (B, T, V), outputs (B, T, D)
                autoregressive  symbol (B, 1), states → probabilities (B, V), states
+
+    Outputs are those of the last layer. Nothing is decoded from them: they explain an answer.
     """
 
     training: keras.Model
@@ -51,9 +53,10 @@ def _repeat_vector(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models:
     """The encoder's last output, repeated once for each place of the answer, drives the decoder."""
     source, x = _read(problem, spec)
     for depth, units in enumerate(spec.encoder_units):
-        last = depth == len(spec.encoder_units) - 1
-        x = keras.layers.LSTM(units, return_sequences=not last, unroll=unroll, name=f"encoder_lstm_{depth}")(x)
-    encoder = keras.Model(source, x, name="encoder")  # (B, H)
+        x, h, _ = keras.layers.LSTM(
+            units, return_sequences=True, return_state=True, unroll=unroll, name=f"encoder_lstm_{depth}"
+        )(x)
+    encoder = keras.Model(source, [x, h], name="encoder")  # (B, S, H), (B, H)
 
     state = keras.Input((spec.encoder_units[-1],), name="state_0")  # (B, H)
     x = keras.layers.RepeatVector(problem.target_length, name="repeat")(state)  # (B, T, H)
@@ -61,9 +64,10 @@ def _repeat_vector(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models:
         x = keras.layers.LSTM(units, return_sequences=True, unroll=unroll, name=f"decoder_lstm_{depth}")(x)
     logits = keras.layers.Dense(len(problem.target_vocabulary), name="logits")(x)  # (B, T, V)
     to_logits = keras.Model(state, logits)
-    decoder = keras.Model(state, keras.layers.Softmax(name="probabilities")(logits), name="decoder")
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    decoder = keras.Model(state, [probabilities, x], name="decoder")
 
-    training = keras.Model(source, to_logits(encoder(source)), name="training")
+    training = keras.Model(source, to_logits(encoder(source)[1]), name="training")
     return Models(training, encoder, decoder)
 
 
@@ -89,7 +93,7 @@ def _autoregressive(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models
             units, return_sequences=True, return_state=True, unroll=unroll, name=f"encoder_lstm_{depth}"
         )(x)
         states += [h, c]
-    encoder = keras.Model(source, states, name="encoder")  # h, c of each layer, each (B, H)
+    encoder = keras.Model(source, [x, *states], name="encoder")  # (B, S, H), and h, c of each layer, each (B, H)
 
     def decode(symbols: keras.KerasTensor, states: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         x = keras.ops.one_hot(symbols, len(problem.target_vocabulary))  # (B, T, V)
@@ -100,7 +104,7 @@ def _autoregressive(problem: Problem, spec: NetworkSpec, unroll: bool) -> Models
         return [to_logits(x), *finals]
 
     shifted = keras.Input((problem.target_length,), dtype="int32", name="shifted_target")  # (B, T)
-    training = keras.Model([source, shifted], decode(shifted, encoder(source))[0], name="training")
+    training = keras.Model([source, shifted], decode(shifted, encoder(source)[1:])[0], name="training")
 
     symbol = keras.Input((1,), dtype="int32", name="symbol")  # (B, 1)
     inputs = [

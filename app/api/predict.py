@@ -5,8 +5,8 @@ A model's interface says all: what its requests and answers hold, and how the Op
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from pydantic import Field, PlainValidator, create_model
@@ -21,6 +21,8 @@ from app.serving.models import MOST_ALTERNATIVES, Model, ModelReference, Predict
 from app.serving.predictor import Predictor
 from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
+
+Found = TypeVar("Found")
 
 
 class ShortName(NamedTuple):
@@ -74,8 +76,8 @@ class Messages:
         self.reference = {"name": model.manifest.name, "version": model.manifest.version}
         examples = [self._input.value(source) for source, _ in model.examples]
         accepted: Any = Annotated[Any, PlainValidator(problem.parse)]
-        one = (accepted, Field(alias=self._input.name, examples=examples))
-        self.request: Any = create_model("Request", __base__=RequestBody, value=one)
+        self._one = (accepted, Field(alias=self._input.name, examples=examples))
+        self.request: Any = create_model("Request", __base__=RequestBody, value=self._one)
         items = Field(alias=self._input.plural, min_length=1, max_length=MOST_ITEMS, examples=[examples])
         self.batch_request: Any = create_model("BatchRequest", __base__=RequestBody, values=(list[Any], items))
 
@@ -109,10 +111,16 @@ class Messages:
         self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken], query: Query = NO_QUERY
     ) -> list[dict[str, Any]]:
         """The same of many; one that was refused carries its own error."""
+        return self.each(answers, lambda source, prediction: self.result(source, prediction, query))
+
+    def each(
+        self, answers: Sequence[tuple[Symbols, Found] | RuleBroken], render: Callable[[Symbols, Found], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """What was found for each of many sources; one that was refused carries its own error."""
         return [
             {"error": Fault.of(answer, f"/{self._input.plural}/{place}")}
             if isinstance(answer, RuleBroken)
-            else self.result(*answer, query)
+            else render(*answer)
             for place, answer in enumerate(answers)
         ]
 
@@ -131,7 +139,7 @@ class Messages:
         }
         more: dict[str, Any] = {"reason": {"type": "string", "description": WITHHELD}}
         if self.model.search is not None:
-            alternative = _object({**values, **confidence})
+            alternative = json_object({**values, **confidence})
             more["alternatives"] = {
                 "type": "array",
                 "items": alternative,
@@ -140,14 +148,14 @@ class Messages:
             }
         anything = {"description": "Anything else gets an error of its own in the answer"}
         items = {"type": "array", "items": {"anyOf": [given.schema, anything]}, "minItems": 1, "maxItems": MOST_ITEMS}
-        error = _object({"error": {"$ref": "#/components/schemas/Fault"}})
+        error = json_object({"error": {"$ref": "#/components/schemas/Fault"}})
         model = {"model": {"$ref": "#/components/schemas/ModelReference"}}
         return {
-            "request": _object({given.name: given.schema | described}),
-            "response": _object(result | model, more),
-            "batch_request": _object({given.plural: items}),
-            "batch_response": _object(
-                {"results": {"type": "array", "items": {"anyOf": [_object(result, more), error]}}, **model}
+            "request": json_object({given.name: given.schema | described}),
+            "response": json_object(result | model, more),
+            "batch_request": json_object({given.plural: items}),
+            "batch_response": json_object(
+                {"results": {"type": "array", "items": {"anyOf": [json_object(result, more), error]}}, **model}
             ),
         }
 
@@ -166,7 +174,7 @@ class Messages:
         }
 
 
-def _object(properties: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def json_object(properties: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {**properties, **(optional or {})},
@@ -237,8 +245,7 @@ class Predict:
         found.places["name"] = [each.reference.name for each in predictors]
         found.places["number"] = sorted({each.reference.version for each in predictors})
         all_messages = {each.reference.name: self.messages(each) for each in predictors}
-        for name, messages in all_messages.items():
-            found.schemas |= {f"{name}_{what}": schema for what, schema in messages.schemas().items()}
+        found.add_schemas({name: messages.schemas() for name, messages in all_messages.items()})
         for short in SHORT_NAMES:
             if short.model in all_messages:
                 name, only = short.path.strip("/"), {short.model: all_messages[short.model]}
@@ -257,19 +264,34 @@ class Predict:
 
 def _described(models: Mapping[str, Messages], kind: str) -> dict[str, Any]:
     """Requests and answers of one of these models."""
-    searching = [N_BEST_DESCRIBED] if any(each.model.search for each in models.values()) else []
+    examples = {name: each.examples() for name, each in models.items()}
     return {
         "tags": ["predictions"],
-        "parameters": [VERSION_DESCRIBED, *searching, MIN_CONFIDENCE_DESCRIBED, TIMEOUT_DESCRIBED],
-        "requestBody": {"required": True, "content": {JSON: _content(models, f"{kind}request")}},
+        "parameters": asking([each.model for each in models.values()]),
+        **request_and_answer(examples, f"{kind}request", f"{kind}response", "What the model wrote"),
+    }
+
+
+def asking(models: Iterable[Model]) -> list[dict[str, Any]]:
+    """What a query may ask of one of these models."""
+    searching = [N_BEST_DESCRIBED] if any(each.search for each in models) else []
+    return [VERSION_DESCRIBED, *searching, MIN_CONFIDENCE_DESCRIBED, TIMEOUT_DESCRIBED]
+
+
+def request_and_answer(
+    models: Mapping[str, Mapping[str, Any]], request: str, response: str, description: str
+) -> dict[str, Any]:
+    """What a route takes and gives, by the names of its schemas. `models` says of each model which examples it has."""
+    return {
+        "requestBody": {"required": True, "content": {JSON: _content(models, request)}},
         "responses": {
-            200: {"description": "What the model wrote", "content": {JSON: _content(models, f"{kind}response")}},
+            200: {"description": description, "content": {JSON: _content(models, response)}},
             **documented(*ERRORS),
         },
     }
 
 
-def _content(models: Mapping[str, Messages], what: str) -> dict[str, Any]:
+def _content(models: Mapping[str, Mapping[str, Any]], what: str) -> dict[str, Any]:
     refs = [ref(f"{name}_{what}") for name in models]
-    examples = {name: {"value": each.examples()[what]} for name, each in models.items() if each.examples()}
+    examples = {name: {"value": each[what]} for name, each in models.items() if what in each}
     return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs} if refs else {}, "examples": examples}

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from app.http.problem_details import ProblemError, response
 from app.http.validation import Invalid
 from app.serving.batching import DeadlinePassed, QueueFull
-from app.serving.predictor import NoSearch
+from app.serving.predictor import NoExplanation, NoSearch
 from app.serving.repository import UnknownModel
 from app.serving.served_model import NotLoaded, UnknownVersion
 from app.text import clipped
@@ -33,6 +33,7 @@ CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
     UnknownModel: lambda error: ProblemError(404, clipped(str(error))),
     UnknownVersion: lambda error: ProblemError(404, clipped(str(error))),
     NoSearch: lambda error: ProblemError(400, clipped(str(error))),
+    NoExplanation: lambda error: ProblemError(400, clipped(str(error))),
     Invalid: _invalid,
     QueueFull: lambda _: ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"}),
     NotLoaded: lambda error: ProblemError(503, clipped(str(error))),

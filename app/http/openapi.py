@@ -71,6 +71,11 @@ class Document:
         operation = {"operationId": name, "summary": summary_of(description), "description": description}
         self.paths[path] = {"post": {**operation, **described, "parameters": parameters, "responses": responses}}
 
+    def add_schemas(self, models: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add the JSON Schemas of each model, by what they are of."""
+        for name, schemas in models.items():
+            self.schemas |= {f"{name}_{what}": schema for what, schema in schemas.items()}
+
     def add_schema(self, model: type[Any], mode: JsonSchemaMode = "validation") -> None:
         """Add a model and all that it refers to, by their names."""
         schema = TypeAdapter(model).json_schema(ref_template=SCHEMAS, mode=mode)

@@ -20,7 +20,7 @@ from app.serving import runtime
 from app.serving.runtime import Loader
 from seq2seq import bundle as bundles
 from seq2seq.bundle import BundleError, Manifest
-from seq2seq.decoding import Decoded, Network, Search
+from seq2seq.decoding import Decoded, Network, Search, Trace, Tracer
 from seq2seq.problem import Oracle, Problem
 from seq2seq.vocabulary import FloatArray, IdArray, Symbols
 
@@ -52,6 +52,14 @@ class Prediction(NamedTuple):
     values: tuple[Any, ...]
     confidence: float
     alternatives: tuple[Prediction, ...] = ()
+
+
+class Explanation(NamedTuple):
+    """A prediction, the source's ids in the order in which the network reads them (S,), and what it computed."""
+
+    prediction: Prediction
+    source: IdArray
+    trace: Trace
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,32 @@ class Model:
         found = self._predictions(written, probabilities.reshape(-1).tolist())
         rows = (found[place * width : (place + 1) * width] for place in range(batch))
         return [tuple(each for each in row if each.confidence > 0) for row in rows]
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """What shows how the network comes to its answers. It may have to be loaded, so ask on a thread."""
+        return getattr(self.network, "tracer", None)
+
+    def explain(self, source: Symbols, prefix: Sequence[int] = (), *, is_searched: bool = False) -> Explanation | None:
+        """What `problem.parse` gave, and the ids with which the answer begins → the prediction and what led to it.
+
+        Without a prefix it is what `predict` gives. Given symbols count as certain. None if the bundle's graphs do not
+        show all that. A prefix may have `problem.target_length` ids. Alternatives come with it if they are searched.
+        """
+        ids = self.problem.encode([source])  # (1, S)
+        decoded = self.network.greedy(ids)
+        trace = self.tracer.trace(ids, prefix or decoded.ids[0].tolist()) if self.tracer else None
+        if trace is None:
+            return None
+        if prefix:
+            written = [each.symbol for each in trace.steps]
+            likely = [1.0] * len(prefix) + [each.probability for each in trace.steps[len(prefix) :]]
+            decoded = Decoded(np.array([written], dtype=np.int32), np.array([likely], dtype=np.float32))
+        (prediction,) = self.predictions(decoded)
+        if is_searched and self.search is not None:
+            (others,) = self.alternatives(*self.search(ids, MOST_ALTERNATIVES, prefix))
+            prediction = prediction._replace(alternatives=others)
+        return Explanation(prediction, ids[0, ::-1] if self.manifest.network.reversed_source else ids[0], trace)
 
     @property
     def examples(self) -> list[Answer]:

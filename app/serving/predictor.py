@@ -2,7 +2,8 @@
 
 A small network runs on the event loop. A large one, and every search, runs on a thread that the model has for itself,
 and only that: to read and to write, a batch takes the loop less than a millisecond. ONNX Runtime lets other threads run
-meanwhile. The thread ends when the model is let go of.
+meanwhile. Explanations have another thread, so that no prediction waits for one. Threads end when the model is let go
+of.
 
 A deadline, `until`, is in seconds of `time.monotonic`.
 """
@@ -20,18 +21,24 @@ from typing import Any, TypeVar
 
 from app.serving.batching import AwaitingBatcher, Batcher, Bound
 from app.serving.counters import ModelMeasures
-from app.serving.models import GROUP, MOST_ALTERNATIVES, Answer, Model, Prediction
+from app.serving.models import GROUP, MOST_ALTERNATIVES, Answer, Explanation, Model, Prediction
 from seq2seq.problem import Oracle, RuleBroken
-from seq2seq.vocabulary import Symbols
+from seq2seq.vocabulary import FloatArray, Symbols
 
 logger = logging.getLogger("app")
 
 Computed = TypeVar("Computed")
 EachAnswer = Coroutine[Any, Any, list[Answer | RuleBroken]]
+Asked = tuple[Symbols, Sequence[int], bool]
+"""What is to be explained: a source, the ids with which the answer begins, and whether to search for alternatives."""
 
 
 class NoSearch(Exception):
     """A model that gives one answer only. The message names it."""
+
+
+class NoExplanation(Exception):
+    """A model whose bundle does not show how it comes to an answer. The message names it."""
 
 
 class Predictor:
@@ -56,6 +63,8 @@ class Predictor:
         if model.search is not None:
             size = max(1, max_batch_size // MOST_ALTERNATIVES)
             self._searcher = AwaitingBatcher(work.search, size, bound, self.measures)
+        self._explainer = AwaitingBatcher(work.explain, 1, bound, self.measures)
+        self._embedder = AwaitingBatcher(work.embed, GROUP, bound, self.measures)
         self.admit = self._batcher.admit
 
     def depth(self) -> int:
@@ -68,8 +77,8 @@ class Predictor:
 
     def is_stuck(self, seconds: float) -> bool:
         """Whether a request has waited for longer than `seconds` for its turn."""
-        queues = (self._batcher, self._searcher) if self._searcher else (self._batcher,)
-        return monotonic() - min(queue.oldest() for queue in queues) > seconds
+        queues = (self._batcher, self._searcher, self._explainer, self._embedder)
+        return monotonic() - min(queue.oldest() for queue in queues if queue is not None) > seconds
 
     async def predict_all(self, sources: Sequence[Symbols], until: float = inf) -> list[Prediction]:
         """A prediction for each of what `problem.parse` gave, in order. Raises what `predict` does."""
@@ -84,7 +93,7 @@ class Predictor:
     async def search_all(self, sources: Sequence[Symbols], most: int, until: float = inf) -> list[Prediction]:
         """The same, each with up to `most` alternatives. Raises `NoSearch` as well."""
         if self._searcher is None:
-            raise NoSearch(f"The model {self.reference.name} gives one answer only; leave n_best out.")
+            raise self._no_search()
         found = await self._searcher.submit_all(sources, until)
         return [each._replace(alternatives=each.alternatives[:most]) for each in found]
 
@@ -92,9 +101,48 @@ class Predictor:
         """The same as `predict_each`, with alternatives. Raises `NoSearch` as well."""
         return self._each(values, lambda sources: self.search_all(sources, most, until))
 
+    def _no_search(self) -> NoSearch:
+        return NoSearch(f"The model {self.reference.name} gives one answer only; leave n_best out.")
+
+    async def explain(
+        self, source: Symbols, prefix: Sequence[int] = (), most: int = 0, until: float = inf
+    ) -> Explanation:
+        """How the model comes to its answer, which begins with the ids of `prefix`, and up to `most` alternatives.
+
+        Raises what `predict` does, `NoExplanation`, and `NoSearch` if alternatives are asked for.
+        """
+        if most and self._searcher is None:
+            raise self._no_search()
+        found = await self._explainer.submit((source, prefix, most > 0), until)
+        if found is None:
+            raise self._no_explanation()
+        prediction = found.prediction
+        return found._replace(prediction=prediction._replace(alternatives=prediction.alternatives[:most]))
+
+    async def embed_all(self, sources: Sequence[Symbols], until: float = inf) -> list[FloatArray]:
+        """What the encoder makes of each source (N,), in order. Raises what `predict` does, and `NoExplanation`."""
+        found = await self._embedder.submit_all(sources, until)
+        vectors = [each for each in found if each is not None]
+        if len(vectors) < len(found):
+            raise self._no_explanation()
+        return vectors
+
+    def embed_each(
+        self, values: Sequence[object], until: float = inf
+    ) -> Coroutine[Any, Any, list[tuple[Symbols, FloatArray] | RuleBroken]]:
+        """The same, or the rule that was broken, for each value."""
+        return self._each(values, lambda sources: self.embed_all(sources, until))
+
+    def _no_explanation(self) -> NoExplanation:
+        name, version = astuple(self.reference)
+        return NoExplanation(
+            f"Version {version} of {name} cannot be explained: its graphs do not give all that this needs. Renew the"
+            " bundle with `python -m training renew`."
+        )
+
     async def _each(
-        self, values: Sequence[object], ask: Callable[[list[Symbols]], Awaitable[list[Prediction]]]
-    ) -> list[Answer | RuleBroken]:
+        self, values: Sequence[object], ask: Callable[[list[Symbols]], Awaitable[list[Computed]]]
+    ) -> list[tuple[Symbols, Computed] | RuleBroken]:
         parse = self.model.problem.parse
         try:
             sources = [parse(value) for value in values]
@@ -105,8 +153,8 @@ class Predictor:
             return [*zip(sources, await ask(sources), strict=True)]
         parsed = [self._parse(value) for value in values]
         del values
-        predictions = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
-        return [source if isinstance(source, RuleBroken) else (source, next(predictions)) for source in parsed]
+        found = iter(await ask([each for each in parsed if not isinstance(each, RuleBroken)]))
+        return [source if isinstance(source, RuleBroken) else (source, next(found)) for source in parsed]
 
     def _parse(self, value: object) -> Symbols | RuleBroken:
         try:
@@ -123,7 +171,9 @@ class _Work:
         self._measures = measures
         self._truth = model.problem.truth if isinstance(model.problem, Oracle) else None
         reference = model.reference
-        self._thread = ThreadPoolExecutor(1, f"{reference.name}-{reference.version}")  # starts when it is needed
+        name = f"{reference.name}-{reference.version}"
+        self._thread = ThreadPoolExecutor(1, name)  # starts when it is needed
+        self._explaining = ThreadPoolExecutor(1, f"{name}-explaining")
 
     def predict(self, sources: Sequence[Symbols]) -> list[Prediction]:
         """The model's predictions."""
@@ -151,8 +201,31 @@ class _Work:
         several = zip(model.predictions(decoded), model.alternatives(*found), strict=True)
         return self._judged(sources, [each._replace(alternatives=others) for each, others in several])
 
-    async def _on_thread(self, compute: Callable[[], Computed]) -> Computed:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+    async def explain(self, asked: Sequence[Asked]) -> list[Explanation | None]:
+        """How the model comes to each answer; None if its bundle does not show that."""
+        explain = self._model.explain
+
+        def compute() -> list[Explanation | None]:
+            return [explain(source, prefix, is_searched=is_searched) for source, prefix, is_searched in asked]
+
+        found = await self._on_thread(compute, self._explaining)
+        for (source, prefix, _), each in zip(asked, found, strict=True):
+            if each is not None and not prefix:
+                self._judged([source], [each.prediction])
+        return found
+
+    async def embed(self, sources: Sequence[Symbols]) -> list[FloatArray | None]:
+        """What the encoder makes of each source; None if the model has no encoder apart."""
+        model = self._model
+
+        def compute() -> list[FloatArray | None]:
+            tracer = model.tracer
+            return [*tracer.embed(model.problem.encode(sources))] if tracer else [None] * len(sources)
+
+        return await self._on_thread(compute, self._explaining)
+
+    async def _on_thread(self, compute: Callable[[], Computed], thread: ThreadPoolExecutor | None = None) -> Computed:
+        return await asyncio.get_running_loop().run_in_executor(thread or self._thread, compute)
 
     def _judged(self, sources: Sequence[Symbols], predictions: list[Prediction]) -> list[Prediction]:
         """The predictions as they are. Where the truth can be computed, they are counted by it."""

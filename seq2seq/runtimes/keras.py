@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import VARYING, Compute, Network, wire
+from seq2seq.decoding import ATTENDING, VARYING, Autoregressive, Compute, RepeatVector, wire
 from seq2seq.vocabulary import FloatArray, IdArray
 
 if TYPE_CHECKING:
@@ -21,22 +21,27 @@ Shape = tuple[int | None, ...]
 """A tensor's sizes; None is the batch."""
 
 
-def load(bundle: Bundle) -> Network:
+def load(bundle: Bundle) -> RepeatVector | Autoregressive:
     """A network of the encoder's and the decoder's files. Raises `BundleError` where one does not fit its manifest."""
     problem, spec = bundle.manifest.problem, bundle.manifest.network
     symbols = len(problem.target_vocabulary)
     states: list[Shape] = [(None, units) for units in spec.state_units]
-    inputs, outputs = states, states
-    if spec.family == "repeat_vector":
-        outputs = [(None, problem.target_length, symbols)]
-    else:
-        inputs, outputs = [(None, 1), *states], [(None, symbols), *states]
     source: Shape = (None, problem.source_length)
+    read: Shape = (*source, spec.encoder_units[-1])
+    inputs, outputs = [(None, 1), *states], [(None, symbols), *states]
+    explaining: list[int | None] = [0, None]  # the place of an output that only explains an answer, a side
     if spec.family in VARYING:
-        source, memory = (None, None), (None, None, 2 * spec.encoder_units[-1])
-        inputs, states = [(None, 1), source, memory, *states], [memory, *states]
-    encoder = _function(bundle, "encoder.keras", [source], states)
-    return wire(problem, spec.family, encoder, _function(bundle, "decoder.keras", inputs, outputs))
+        source, read = (None, None), (None, None, 2 * spec.encoder_units[-1])
+        inputs, explaining[0] = [(None, 1), source, read, *states], None
+    if spec.family in ATTENDING:
+        outputs.insert(1, (None, None))
+        explaining[1] = 1
+    if spec.family == "repeat_vector":
+        written = (None, problem.target_length)
+        inputs, outputs = states, [(*written, symbols), (*written, spec.decoder_units[-1])]
+        explaining[1] = 1
+    encoder = _function(bundle, "encoder.keras", [source], [read, *states], explaining[0])
+    return wire(problem, spec.family, encoder, _function(bundle, "decoder.keras", inputs, outputs, explaining[1]))
 
 
 def load_model(bundle: Bundle, name: str) -> keras.Model:
@@ -54,11 +59,17 @@ def load_model(bundle: Bundle, name: str) -> keras.Model:
             raise BundleError(bundle.path / name, f"cannot be loaded: {fault}") from error
 
 
-def _function(bundle: Bundle, name: str, inputs: list[Shape], outputs: list[Shape]) -> Compute:
-    """A saved model as a compiled function from arrays to arrays, its shapes checked."""
+def _function(bundle: Bundle, name: str, inputs: list[Shape], outputs: list[Shape], explaining: int | None) -> Compute:
+    """A saved model as a compiled function from arrays to arrays, its shapes checked.
+
+    It may lack the output whose place is `explaining`, if it was saved before there was one; that one is None.
+    """
     import tensorflow as tf
 
     model = load_model(bundle, name)
+    lacks = explaining is not None and len(model.outputs) < len(outputs)
+    if lacks:
+        outputs = [shape for place, shape in enumerate(outputs) if place != explaining]
     for side, tensors, expected in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
         found = [tuple(tensor.shape) for tensor in tensors]
         if found != expected:
@@ -73,8 +84,9 @@ def _function(bundle: Bundle, name: str, inputs: list[Shape], outputs: list[Shap
 
     compiled = tf.function(call, input_signature=[signature])
 
-    def compute(arrays: Sequence[IdArray | FloatArray]) -> list[FloatArray]:
+    def compute(arrays: Sequence[IdArray | FloatArray]) -> list[Any]:
         tensors = [tf.constant(array, spec.dtype) for array, spec in zip(arrays, signature, strict=True)]
-        return [result.numpy() for result in compiled(tensors)]
+        results = [result.numpy() for result in compiled(tensors)]
+        return [*results[:explaining], None, *results[explaining:]] if lacks else results
 
     return compute

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,24 @@ import numpy as np
 import onnxruntime as ort
 
 from seq2seq.bundle import Bundle, BundleError
-from seq2seq.decoding import VARYING, Autoregressive, Decoded, Network, Search, wire
+from seq2seq.decoding import (
+    ATTENDING,
+    VARYING,
+    Autoregressive,
+    Decoded,
+    Network,
+    RepeatVector,
+    Search,
+    Tracer,
+    wire,
+)
 from seq2seq.vocabulary import FloatArray, IdArray
 
 Signature = Mapping[str, tuple[str, tuple[int | None, ...]]]
 """Names, each with its type and shape; None is the batch."""
 FLOAT, INT32, INT64 = "tensor(float)", "tensor(int32)", "tensor(int64)"
+EXPLAINING = ("outputs", "attention")
+"""Outputs that only explain an answer. Graphs that were exported before lack them, and are served all the same."""
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where a graph's weights lie if not in its file: nowhere. Without this, ONNX Runtime reads any file below `.`."""
@@ -75,7 +88,7 @@ def load_searching(bundle: Bundle) -> Network:
     return network
 
 
-def load_parts(bundle: Bundle, *, optimized: bool = True) -> Network:
+def load_parts(bundle: Bundle, *, optimized: bool = True) -> RepeatVector | Autoregressive:
     """The same network as encoder and decoder apart, decoded by `seq2seq.decoding`. Raises `BundleError`.
 
     A network that runs only once is ready sooner if it is not `optimized`.
@@ -83,19 +96,24 @@ def load_parts(bundle: Bundle, *, optimized: bool = True) -> Network:
     problem, spec = bundle.manifest.problem, bundle.manifest.network
     symbols = len(problem.target_vocabulary)
     states: Signature = {f"state_{place}": (FLOAT, (None, units)) for place, units in enumerate(spec.state_units)}
-    inputs, outputs = states, states
-    if spec.family == "repeat_vector":
-        outputs = {"probabilities": (FLOAT, (None, problem.target_length, symbols))}
-    else:
-        inputs = {"symbol": (INT32, (None, 1)), **states}
-        outputs = {"probabilities": (FLOAT, (None, symbols)), **{f"next_{name}": each for name, each in states.items()}}
     source: Signature = {"source": (INT32, (None, problem.source_length))}
+    read: Signature = {"outputs": (FLOAT, (None, problem.source_length, spec.encoder_units[-1]))}
+    inputs: Signature = {"symbol": (INT32, (None, 1)), **states}
+    outputs: Signature = {f"next_{name}": each for name, each in states.items()}
     if spec.family in VARYING:
         source = {"source": (INT32, (None, None))}
-        memory: Signature = {"memory": (FLOAT, (None, None, 2 * spec.encoder_units[-1]))}
-        states = {**memory, **states}
-        inputs = {"symbol": (INT32, (None, 1)), **source, **memory, **inputs}
-    encoder = _Graph(bundle, "encoder.onnx", source, states, optimized)
+        read = {"memory": (FLOAT, (None, None, 2 * spec.encoder_units[-1]))}
+        inputs = {"symbol": (INT32, (None, 1)), **source, **read, **states}
+    if spec.family in ATTENDING:
+        outputs = {"attention": (FLOAT, (None, None)), **outputs}
+    outputs = {"probabilities": (FLOAT, (None, symbols)), **outputs}
+    if spec.family == "repeat_vector":
+        inputs, written = states, (None, problem.target_length)
+        outputs = {
+            "probabilities": (FLOAT, (*written, symbols)),
+            "outputs": (FLOAT, (*written, spec.decoder_units[-1])),
+        }
+    encoder = _Graph(bundle, "encoder.onnx", source, {**read, **states}, optimized)
     return wire(problem, spec.family, encoder, _Graph(bundle, "decoder.onnx", inputs, outputs, optimized))
 
 
@@ -154,6 +172,10 @@ class Varying:
     def beam(self) -> Search | None:
         return self.parts.beam if self.parts else None
 
+    @property
+    def tracer(self) -> Tracer | None:
+        return self.parts.tracer if self.parts else None
+
     @classmethod
     def of(cls, content: bytes) -> Varying:
         """The network of a graph that is not in a bundle yet."""
@@ -169,6 +191,7 @@ class _Greedy:
     """A network whose greedy decoding is part of its graph, in whose arrays time comes first."""
 
     def __init__(self, bundle: Bundle):
+        self._bundle = bundle
         problem = bundle.manifest.problem
         shape = (problem.target_length, None)
         self._graph = _Graph(
@@ -185,6 +208,11 @@ class _Greedy:
             return decoded
         ids, probabilities = self._graph([np.ascontiguousarray(sources.T)])
         return Decoded(ids.T.astype(np.int32), probabilities.T)
+
+    @cached_property
+    def tracer(self) -> Tracer | None:
+        """That of the encoder and the decoder apart, which are loaded when it is first asked for."""
+        return load_parts(self._bundle).tracer
 
 
 class _Alone:
@@ -221,18 +249,26 @@ class _Alone:
 
 
 class _Graph:
-    """One ONNX file as a function from arrays to arrays, its signature checked when it is loaded."""
+    """One ONNX file as a function from arrays to arrays, its signature checked when it is loaded.
+
+    It may lack one of the outputs that are `EXPLAINING`; that one is None.
+    """
 
     def __init__(self, bundle: Bundle, name: str, inputs: Signature, outputs: Signature, optimized: bool = True):
         path = bundle.path / name
         self.session = _session(path, bundle.content(name), LEVELS["all" if optimized else "none"])
+        given = {node.name for node in self.session.get_outputs()}
+        wanted = {each: kind for each, kind in outputs.items() if each in given or each not in EXPLAINING}
         _check_signature(path, "inputs", self.session.get_inputs(), inputs)
-        _check_signature(path, "outputs", self.session.get_outputs(), outputs)
+        _check_signature(path, "outputs", self.session.get_outputs(), wanted)
         self._inputs = list(inputs)
-        self._outputs = list(outputs)
+        self._outputs = list(wanted)
+        self._lacking = [place for place, each in enumerate(outputs) if each not in wanted]
 
     def __call__(self, arrays: Sequence[IdArray | FloatArray]) -> list[Any]:
         results: list[Any] = self.session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
+        for place in self._lacking:
+            results.insert(place, None)
         return results
 
 

@@ -131,6 +131,20 @@ def test_a_beam_gives_different_answers_the_likeliest_first(sources: list[int], 
         assert [share for share in likely if share] == pytest.approx([truth[each] for each in answers], rel=1e-4)
 
 
+@given(st.integers(0, 10_000), st.lists(st.integers(2, SYMBOLS - 1), min_size=1, max_size=LENGTH))
+@settings(deadline=None, max_examples=30)
+def test_a_beam_with_a_prefix_finds_all_answers_that_begin_with_it(source: int, prefix: list[int]) -> None:
+    ids, probabilities = Written().network.beam(asked(source, source + 1), SYMBOLS**LENGTH, prefix)
+    for row, each in enumerate((source, source + 1)):
+        expected = [(share, answer) for share, answer in exhaustive(each) if answer[: len(prefix)] == tuple(prefix)]
+        given = math.prod(float(following(each, tuple(prefix[:n]))[symbol]) for n, symbol in enumerate(prefix))
+        found = [cut(answer) for answer in ids[row].tolist()][: len(expected)]
+        assert found == [answer for _, answer in expected]
+        likely = [share / given for share, _ in expected]  # the prefix counts as certain
+        assert probabilities[row, : len(expected)].tolist() == pytest.approx(likely, rel=1e-4)
+        assert not probabilities[row, len(expected) :].any()
+
+
 def test_a_beam_is_wider_than_greedy_for_a_reason() -> None:
     """Some answer's likeliest beginning leads to a less likely whole."""
     greedy = Written().network.greedy(asked(*range(200))).confidence

@@ -50,11 +50,14 @@ def test_shapes(problem: Oracle, spec: NetworkSpec) -> None:
     assert models.training.output_shape == (None, problem.target_length, symbols)
     assert models.encoder.input_shape == (None, problem.source_length)
     if spec.family == "repeat_vector":
-        assert models.encoder.output_shape == (None, spec.encoder_units[-1])
-        assert models.decoder.output_shape == (None, problem.target_length, symbols)
+        units = spec.encoder_units[-1]
+        assert models.encoder.output_shape == [(None, problem.source_length, units), (None, units)]
+        written = (None, problem.target_length)
+        assert models.decoder.output_shape == [(*written, symbols), (*written, spec.decoder_units[-1])]
     else:
         states = [(None, units) for units in spec.encoder_units for _ in "hc"]
-        assert models.encoder.output_shape == states
+        outputs = (None, problem.source_length, spec.encoder_units[-1])
+        assert models.encoder.output_shape == [outputs, *states]
         assert models.decoder.output_shape == [(None, symbols), *states]
 
 
@@ -92,6 +95,29 @@ def test_all_graphs_answer_alike(problem: Oracle, spec: NetworkSpec, tmp_path: P
             alone = network.greedy(sources[place : place + 1])
             assert (alone.ids == expected.ids[place]).all()
             assert alone.probabilities[0] == pytest.approx(expected.probabilities[place], abs=1e-6)
+
+
+@pytest.mark.parametrize(("problem", "spec"), CASES)
+def test_all_graphs_explain_alike(problem: Oracle, spec: NetworkSpec, tmp_path: Path) -> None:
+    models = networks.build(problem, spec)
+    export(problem, spec, models.training.get_weights(), tmp_path)
+    files = draft(problem, spec, tmp_path)
+    one, other = (load(files).tracer for load in (keras_runtime.load, onnx_runtime.load_parts))
+    assert one is not None
+    assert other is not None
+    sources = sources_of(problem, 3)
+    assert one.embed(sources) == pytest.approx(other.embed(sources), abs=1e-6)
+    for place in range(len(sources)):
+        for prefix in ((), (1,)):
+            expected, found = (each.trace(sources[place : place + 1], prefix) for each in (one, other))
+            assert expected is not None
+            assert found is not None
+            assert found.encoder_states == pytest.approx(expected.encoder_states, abs=1e-6)
+            for step, wanted in zip(found.steps, expected.steps, strict=True):
+                assert step.symbol == wanted.symbol
+                likely = [likely for _, likely in wanted.candidates]
+                assert [likely for _, likely in step.candidates] == pytest.approx(likely, abs=1e-6)
+                assert step.state == pytest.approx(wanted.state, abs=1e-6)
 
 
 def test_threads_get_their_own_answers(tmp_path: Path) -> None:

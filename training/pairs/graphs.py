@@ -32,7 +32,8 @@ def build(problem: Problem, spec: NetworkSpec, made: Layers) -> dict[str, onnx.M
     """The graphs by the names of their files.
 
     encoder.onnx  source (B, S) int32 → memory (B, S, 2H), state_0 (B, D), …
-    decoder.onnx  symbol (B, 1) int32, source (B, S), memory, state_0, … → probabilities (B, V), next_state_0, …
+    decoder.onnx  symbol (B, 1) int32, source (B, S), memory, state_0, … → probabilities (B, V), next_state_0, …;
+                  in families that attend, attention (B, S) comes after the probabilities
     greedy.onnx   source (S, B) int32 → ids (T, B) int32, probabilities (T, B); T is as many steps as were needed
     """
     writers = _Encoder(spec, made), _Decoder(spec, made), _Greedy(spec, made, problem.target_length)
@@ -107,8 +108,11 @@ class _Part(Graph):
 
     def step(
         self, outer: _Part, table: str, kept: dict[str, str], symbol: str, states: list[str]
-    ) -> tuple[str, list[str]]:
-        """One step of the decoder, whose weights `outer` holds: logits (B, V), and the next states."""
+    ) -> tuple[str, list[str], str]:
+        """One step of the decoder, whose weights `outer` holds: logits (B, V), and the next states.
+
+        And the attention's scores (B, S, 1); "" in the family that has none.
+        """
         x = self.add("Gather", [table, symbol])  # (B, 4D)
         following = []
         for depth, layer in enumerate(self.made.decoder):
@@ -125,7 +129,7 @@ class _Part(Graph):
             x = self.add("Mul", [o, self.add("Tanh", [c])])
             following += [x, c]
         if self.spec.family == "plain":
-            return self.dense(self.made.logits, x, outer), following
+            return self.dense(self.made.logits, x, outer), following, ""
         query = self.add("Unsqueeze", [x, outer.axis(2)])  # (B, D, 1)
         scores = self.add("Add", [self.add("MatMul", [kept["keys"], query]), kept["hidden"]])  # (B, S, 1)
         if self.spec.family == "hard_attention":
@@ -133,7 +137,7 @@ class _Part(Graph):
             each = self.add("Tanh", [self.add("Add", [own, kept["added"]])])  # (B, S, D)
             logs = self.add("LogSoftmax", [self.dense(self.made.logits, each, outer)], axis=-1)  # (B, S, V)
             weighted = self.add("Add", [self.add("LogSoftmax", [scores], axis=1), logs])
-            return self.add("ReduceLogSumExp", [weighted, outer.axis(1)], keepdims=0), following
+            return self.add("ReduceLogSumExp", [weighted, outer.axis(1)], keepdims=0), following, scores
         weights = self.add("Transpose", [self.add("Softmax", [scores], axis=1)], perm=[0, 2, 1])  # (B, 1, S)
         context = self.add("Squeeze", [self.add("MatMul", [weights, kept["memory"]]), outer.axis(1)])
         kernel, bias = self.made.combined.get_weights()
@@ -143,7 +147,7 @@ class _Part(Graph):
             self.add("MatMul", [context, outer.half(kernel[units:])]),
         ]
         x = self.add("Tanh", [self.add("Add", [self.add("Add", both), outer.half(bias)])])
-        return self.dense(self.made.logits, x, outer), following
+        return self.dense(self.made.logits, x, outer), following, scores
 
     def _is_real(self) -> str:
         """Where the source (S, B) is no padding."""
@@ -170,9 +174,12 @@ class _Decoder(_Part):
         self.inputs += [value(name, FLOAT, ["batch", size]) for name, size in zip(self.states, units, strict=True)]
         kept = self.before_steps("memory")
         symbol = self.add("Squeeze", ["symbol", self.axis(1)])
-        logits, following = self.step(self, self.inputs_of_symbols(), kept, symbol, self.states)
+        logits, following, scores = self.step(self, self.inputs_of_symbols(), kept, symbol, self.states)
         symbols = made.logits.units
         self.give(self.add("Softmax", [logits], axis=-1), "probabilities", FLOAT, ["batch", symbols])
+        if scores:
+            weights = self.add("Squeeze", [self.add("Softmax", [scores], axis=1), self.axis(2)])
+            self.give(weights, "attention", FLOAT, ["batch", "length"])
         for name, state, size in zip(self.states, following, units, strict=True):
             self.give(state, f"next_{name}", FLOAT, ["batch", size])
 
@@ -201,7 +208,7 @@ class _Greedy(_Part):
         ]
         body.inputs = [value("step", TensorProto.INT64, []), value("goes_on", BOOL, [])]
         body.inputs += [value(name, kind, ["batch", *sizes]) for name, kind, sizes in carried]
-        logits, following = body.step(self, table, kept, "symbol", self.states)
+        logits, following, _ = body.step(self, table, kept, "symbol", self.states)
         likeliest = body.add("Cast", [body.add("ArgMax", [logits], axis=-1, keepdims=0)], to=INT32)
         highest = body.add("ReduceMax", [body.add("Softmax", [logits], axis=-1), self.axis(-1)], keepdims=0)
         chosen = body.add("Where", ["ended", zero, likeliest])

@@ -69,14 +69,15 @@ class Layers:
         source = keras.Input((None,), dtype="int32", name="source")
         shifted = keras.Input((None,), dtype="int32", name="shifted_target")
         memory, states = self._encode(source)
-        logits, _ = self._decode(shifted, source, memory, states)
+        logits, _, _ = self._decode(shifted, source, memory, states)
         return keras.Model([source, shifted], logits, name="training")
 
     @cached_property
     def inference(self) -> tuple[keras.Model, keras.Model]:
         """The encoder: source (B, S) → memory (B, S, 2H), h, c, … (B, D).
 
-        And the decoder: symbol (B, 1), source (B, S), memory, states → probabilities (B, V), states.
+        And the decoder: symbol (B, 1), source (B, S), memory, states → probabilities (B, V), states. In families that
+        attend, the weight of each source token (B, S) comes after the probabilities.
         """
         source = keras.Input((None,), dtype="int32", name="source")
         memory, states = self._encode(source)
@@ -85,9 +86,11 @@ class Layers:
         symbol = keras.Input((1,), dtype="int32", name="symbol")
         given = keras.Input((None, 2 * self.spec.encoder_units[-1]), name="memory")
         inputs = [keras.Input((units,), name=f"state_{place}") for place, units in enumerate(self._state_units)]
-        logits, finals = self._decode(symbol, source, given, inputs)
-        probabilities = layers.Softmax(name="probabilities")(logits[:, 0])
-        return encoder, keras.Model([symbol, source, given, *inputs], [probabilities, *finals], name="decoder")
+        logits, finals, scores = self._decode(symbol, source, given, inputs)
+        found = [layers.Softmax(name="probabilities")(logits[:, 0])]
+        if scores is not None:
+            found.append(layers.Softmax(name="attention")(scores[:, 0]))
+        return encoder, keras.Model([symbol, source, given, *inputs], [*found, *finals], name="decoder")
 
     @property
     def _state_units(self) -> list[int]:
@@ -109,7 +112,8 @@ class Layers:
         source: keras.KerasTensor,
         memory: keras.KerasTensor,
         states: list[keras.KerasTensor],
-    ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    ) -> tuple[keras.KerasTensor, list[keras.KerasTensor], keras.KerasTensor | None]:
+        """Logits (B, T, V), the last states, and the attention's scores (B, T, S) where there is one."""
         x = self.dropout(self.target_embedding(symbols))  # (B, T, E)
         finals: list[keras.KerasTensor] = []
         for depth, layer in enumerate(self.decoder):
@@ -117,16 +121,16 @@ class Layers:
             finals += [h, c]
             x = self.dropout(x)
         if self.spec.family == "plain":
-            return self.logits(x), finals
+            return self.logits(x), finals, None
         scores = ops.matmul(self.score(x), ops.transpose(memory, (0, 2, 1)))  # (B, T, S)
         scores = ops.where(ops.equal(source, 0)[:, None], MASKED, scores)
         if self.spec.family == "attention":
             context = ops.matmul(ops.softmax(scores), memory)  # (B, T, 2H)
             x = self.combined(ops.concatenate([x, context], axis=-1))
-            return self.logits(self.dropout(ops.tanh(x))), finals
+            return self.logits(self.dropout(ops.tanh(x))), finals, scores
         each = self.combined(x)[:, :, None] + self.combined_memory(memory)[:, None]  # (B, T, S, D)
         logs = ops.log_softmax(self.logits(self.dropout(ops.tanh(each))))  # (B, T, S, V)
-        return ops.logsumexp(ops.log_softmax(scores)[..., None] + logs, axis=2), finals
+        return ops.logsumexp(ops.log_softmax(scores)[..., None] + logs, axis=2), finals, scores
 
 
 def load(files: Bundle) -> Layers:

@@ -228,7 +228,9 @@ def test_only_models_with_a_truth_count_right_answers() -> None:
     assert stats["inference_stats"]["fail"]["count"] == 0
 
 
-def test_example_in_the_documentation_is_true(client: Client) -> None:
+def test_examples_in_the_documentation_are_true(client: Client) -> None:
     page = (Path(__file__).parents[3] / "docs" / "http.md").read_text(encoding="utf-8")
-    ((path, body, answer),) = re.findall(r"^POST (/models/capitals/\S+)\n(.+)\n\n(.+)$", page, re.MULTILINE)
-    assert client.post(path, json=json.loads(body)).text == answer
+    examples = re.findall(r"^POST (/models/capitals/\S+)\n(.+)\n\n(.+)$", page, re.MULTILINE)
+    assert len(examples) == 2
+    for path, body, answer in examples:
+        assert client.post(path, json=json.loads(body)).text == answer

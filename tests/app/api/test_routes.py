@@ -173,6 +173,8 @@ CODED = [
     ("/reverse/batch", {"sequences": [fakes.SEQUENCE]}),
     ("/models/addition/predict", {"expression": "10+6"}),
     ("/models/reversal/predict/batch", {"sequences": [fakes.SEQUENCE]}),
+    ("/models/addition/explain", {"expression": "10+6"}),
+    ("/models/reversal/embed/batch", {"sequences": [fakes.SEQUENCE]}),
     (
         "/v2/models/addition/infer",
         {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["1+1"]}]},

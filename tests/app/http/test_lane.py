@@ -28,7 +28,7 @@ from app.inference_protocol.tensors import AnswerUnfit
 from app.main import create_app
 from app.serving.batching import BatchFailed, DeadlinePassed, QueueFull
 from app.serving.counters import Traffic
-from app.serving.predictor import NoSearch
+from app.serving.predictor import NoExplanation, NoSearch
 from app.serving.repository import UnknownModel
 from app.serving.served_model import NotLoaded, UnknownVersion
 from app.settings import Settings
@@ -41,6 +41,9 @@ ASKED: dict[str, Any] = {
     "/add/batch": SUMS,
     "/models/addition/predict": SUM,
     "/models/addition/predict/batch": SUMS,
+    "/models/addition/explain": SUM,
+    "/models/addition/embed": SUM,
+    "/models/addition/embed/batch": SUMS,
     "/v2/models/addition/infer": TENSOR,
     "/v2/models/addition/versions/1/infer": TENSOR,
 }
@@ -86,6 +89,7 @@ ERRORS: list[tuple[Exception, int, str]] = [
     (UnknownModel("There is no model x; there are y."), 404, "There is no model x; there are y."),
     (UnknownVersion("There is no version 2 of y."), 404, "There is no version 2 of y."),
     (NoSearch("The model y gives one answer only."), 400, "The model y gives one answer only."),
+    (NoExplanation("Version 1 of y cannot be explained."), 400, "Version 1 of y cannot be explained."),
     (Invalid([Fault(pointer="/a", detail="a is odd", rule="even")]), 422, "A is odd."),
     (QueueFull("9 wait"), 429, "The queue is full. Try again in 1 second."),
     (NotLoaded("No version of y is loaded."), 503, "No version of y is loaded."),

@@ -17,7 +17,17 @@ from app.main import create_app
 from app.operations import metrics
 from app.settings import Settings
 
-POSTS = ("/add", "/add/batch", "/reverse", "/reverse/batch", "/models/{name}/predict", "/models/{name}/predict/batch")
+POSTS = (
+    "/add",
+    "/add/batch",
+    "/reverse",
+    "/reverse/batch",
+    "/models/{name}/predict",
+    "/models/{name}/predict/batch",
+    "/models/{name}/explain",
+    "/models/{name}/embed",
+    "/models/{name}/embed/batch",
+)
 INFERS = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{number}/infer")
 MODELS = dict.fromkeys(POSTS, ("addition", "reversal")) | {
     **dict.fromkeys(("/add", "/add/batch"), ("addition",)),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import capitals
@@ -167,9 +168,9 @@ async def test_alternatives_depend_neither_on_how_many_are_asked_for_nor_on_othe
 async def test_search_runs_beside_the_loop_whatever_the_network() -> None:
     threads: set[int] = set()
 
-    def search(sources: IdArray, width: int) -> tuple[IdArray, FloatArray]:
+    def search(sources: IdArray, width: int, prefix: Sequence[int] = ()) -> tuple[IdArray, FloatArray]:
         threads.add(threading.get_ident())
-        return capitals.NETWORK.beam(sources, width)
+        return capitals.NETWORK.beam(sources, width, prefix)
 
     predictor = Predictor(replace(capitals.model(), search=search), 64)
     await predictor.search_all([("a",)] * 20, 2)

@@ -176,6 +176,43 @@ def test_the_decoders_graph_is_the_keras_model(name: str) -> None:
         assert one == pytest.approx(np.asarray(other), abs=CLOSE)
 
 
+def test_attention_is_shares_of_the_source_and_none_of_padding(name: str) -> None:
+    ids = padded(sources())
+    memory, *states = session(name, "encoder.onnx").run(None, {"source": ids})
+    symbol = np.zeros((len(ids), 1), dtype=np.int32)
+    run = session(name, "decoder.onnx")
+    inputs = dict(zip([each.name for each in run.get_inputs()], [symbol, ids, memory, *states], strict=True))
+    if SPECS[name].family == "plain":
+        assert "attention" not in {each.name for each in run.get_outputs()}
+        return
+    (attention,) = run.run(["attention"], inputs)
+    assert attention.shape == ids.shape
+    assert attention.sum(axis=1) == pytest.approx(1, abs=CLOSE)
+    assert not attention[ids == 0].any()
+    assert len(set(attention.argmax(axis=1).tolist())) > 3
+
+
+def test_traces_are_what_is_served_and_what_keras_computes(name: str) -> None:
+    expected, network = keras_network(name), graphs_apart(name)
+    assert isinstance(expected, Autoregressive)
+    for source in sources(8):
+        ids = padded([source])
+        served = greedy_graph(name).greedy(ids)
+        assert expected.tracer is not None
+        assert network.tracer is not None
+        one, other = expected.tracer.trace(ids), network.tracer.trace(ids)
+        assert one is not None
+        assert other is not None
+        assert other.encoder_states == pytest.approx(one.encoder_states, abs=CLOSE)
+        assert [step.symbol for step in one.steps] == served.ids[0].tolist()
+        for found, wanted in zip(other.steps, one.steps, strict=True):
+            assert found.symbol == wanted.symbol
+            assert found.probability == pytest.approx(wanted.probability, abs=CLOSE)
+            assert found.state == pytest.approx(wanted.state, abs=CLOSE)
+            assert (found.attention is None) == (SPECS[name].family == "plain")
+            assert found.attention is None or found.attention == pytest.approx(wanted.attention, abs=CLOSE)
+
+
 def test_decoding_agrees_with_teacher_forcing(name: str) -> None:
     """The training model, told what was written, writes the same: in training it computes what is served."""
     ids = padded(sources())

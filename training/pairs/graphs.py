@@ -135,8 +135,8 @@ class _Part(Graph):
         if self.spec.family == "hard_attention":
             own = self.add("Unsqueeze", [self.dense(self.made.combined, x, outer), outer.axis(1)])  # (B, 1, D)
             each = self.add("Tanh", [self.add("Add", [own, kept["added"]])])  # (B, S, D)
-            logs = self.add("LogSoftmax", [self.dense(self.made.logits, each, outer)], axis=-1)  # (B, S, V)
-            weighted = self.add("Add", [self.add("LogSoftmax", [scores], axis=1), logs])
+            logs = self._logarithms(self.dense(self.made.logits, each, outer), outer.axis(2))  # (B, S, V)
+            weighted = self.add("Add", [self._logarithms(scores, outer.axis(1)), logs])
             return self.add("ReduceLogSumExp", [weighted, outer.axis(1)], keepdims=0), following, scores
         weights = self.add("Transpose", [self.add("Softmax", [scores], axis=1)], perm=[0, 2, 1])  # (B, 1, S)
         context = self.add("Squeeze", [self.add("MatMul", [weights, kept["memory"]]), outer.axis(1)])
@@ -148,6 +148,10 @@ class _Part(Graph):
         ]
         x = self.add("Tanh", [self.add("Add", [self.add("Add", both), outer.half(bias)])])
         return self.dense(self.made.logits, x, outer), following, scores
+
+    def _logarithms(self, scores: str, axis: str) -> str:
+        """The logarithms of the softmax. `LogSoftmax` makes some of them infinite in ONNX's own evaluator."""
+        return self.add("Sub", [scores, self.add("ReduceLogSumExp", [scores, axis])])
 
     def _is_real(self) -> str:
         """Where the source (S, B) is no padding."""

@@ -58,7 +58,8 @@ class Layers:
         ]
         self.score = layers.Dense(2 * spec.encoder_units[-1], use_bias=False, name="score")
         self.combined = layers.Dense(spec.decoder_units[-1], name="combined")
-        self.combined_memory = layers.Dense(spec.decoder_units[-1], use_bias=False, name="combined_memory")
+        if spec.family == "hard_attention":  # a layer more would give those after it other weights at the start
+            self.combined_memory = layers.Dense(spec.decoder_units[-1], use_bias=False, name="combined_memory")
         bias = keras.initializers.Constant([NEVER, *[0.0] * (targets - 1)])
         self.logits = layers.Dense(targets, bias_initializer=bias, name="logits")
         self.dropout = layers.Dropout(dropout, name="dropout")

@@ -27,11 +27,11 @@ const NO_ROUTE = [404, 405];
 /** @typedef {Record<string, any> & { confidence: number, steps?: Step[] }} Answer */
 
 /**
- * The symbols that the network read. A model's own field may have the same name, and then holds no list.
+ * The symbols that the network read, where the answer is explained.
  * @param {Answer} answer
  * @returns {(string | number)[]}
  */
-export const symbolsRead = (answer) => [answer.source_symbols, answer.source].find(Array.isArray) ?? [];
+export const symbolsRead = (answer) => answer.source_symbols ?? [];
 
 /** What the service says is wrong. */
 export class Problem extends Error {

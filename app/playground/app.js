@@ -92,7 +92,15 @@ async function show(state) {
     else link.removeAttribute("aria-current");
   }
   if (!context.models.length && state.view === "ask") {
-    replace(main, h("h1", {}, "No models yet"), h("p", { class: "lede" }, "The service runs, but serves no model. Put a bundle into its models directory, and load this page again."));
+    replace(
+      main,
+      h("h1", {}, "No models yet"),
+      h(
+        "p",
+        { class: "lede" },
+        "The service runs, but serves no model. Put a bundle into its models directory, and load this page again.",
+      ),
+    );
     return;
   }
   const wanted = await view(state.view);
@@ -137,7 +145,13 @@ function fails(error) {
   wait = Math.min(2 * wait, LONGEST_WAIT_MS);
   replace(
     notice,
-    h("p", { class: "band" }, h("b", {}, words), ` Trying again in ${seconds} s. `, h("button", { type: "button", class: "quiet", onclick: tryAgain, "data-key": "again" }, "Try now")),
+    h(
+      "p",
+      { class: "band" },
+      h("b", {}, words),
+      ` Trying again in ${seconds} s. `,
+      h("button", { type: "button", class: "quiet", onclick: tryAgain, "data-key": "again" }, "Try now"),
+    ),
   );
 }
 
@@ -167,7 +181,14 @@ async function tryAgain() {
 /** @param {string} words */
 function askForKey(words) {
   const input = h("input", { id: "key", type: "password", autocomplete: "off", required: true, "data-key": "key" });
-  const form = h("form", { class: "band", onsubmit }, h("label", { for: "key" }, words), input, h("button", { type: "submit" }, "Use this key"), h("small", {}, "The page keeps it until you close this tab."));
+  const form = h(
+    "form",
+    { class: "band", onsubmit },
+    h("label", { for: "key" }, words),
+    input,
+    h("button", { type: "submit" }, "Use this key"),
+    h("small", {}, "The page keeps it until you close this tab."),
+  );
   replace(notice, form);
   if (!hasKey()) input.focus();
 

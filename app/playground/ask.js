@@ -98,24 +98,53 @@ export function askView(context) {
     "The network remembers in units: numbers between −1 and 1, each a column. A row is a step, from top to bottom: " +
       "see which units change when a symbol comes in.",
   );
-  const sort = h("input", { type: "checkbox", id: "sorted", onchange: () => ((isSorted = sort.checked), drawStates()) });
+  const sort = h("input", {
+    type: "checkbox",
+    id: "sorted",
+    onchange: () => ((isSorted = sort.checked), drawStates()),
+  });
   memory.caption.append(
     legend(),
     h("p", { class: "choice" }, sort, h("label", { for: "sorted" }, "Sort units by when they peak")),
   );
-  const compare = compareFigure((text) => context.go({ compare: text }), ask2, (but) => anExample([input.value, but]));
+  const compare = compareFigure(
+    (text) => context.go({ compare: text }),
+    ask2,
+    (but) => anExample([input.value, but]),
+  );
   const nearest = figure(
     "nearest",
     "What it holds for alike",
     "After reading, the memory is a point in many dimensions, drawn here in the two that tell most. " +
       "The nearer a known example lies, the more alike the two are to the network.",
   );
-  const along = figure("along", "Take it with you", "This view as a link, and the same question for a shell and for Python.");
-  const history = figure("history", "Asked before", "What you asked on this visit, the latest first. It is kept in this page only.");
+  const along = figure(
+    "along",
+    "Take it with you",
+    "This view as a link, and the same question for a shell and for Python.",
+  );
+  const history = figure(
+    "history",
+    "Asked before",
+    "What you asked on this visit, the latest first. It is kept in this page only.",
+  );
   history.root.hidden = true;
-  const pictures = h("div", { class: "pictures", hidden: true }, positions.root, attention.root, memory.root, compare.root, nearest.root);
-  const models = picker(context, (name) => context.go({ model: name, version: "", value: null, prefix: [], compare: null }, true));
-  const versions = h("select", { id: "version", onchange: () => context.go({ version: versions.value, prefix: [] }, true) });
+  const pictures = h(
+    "div",
+    { class: "pictures", hidden: true },
+    positions.root,
+    attention.root,
+    memory.root,
+    compare.root,
+    nearest.root,
+  );
+  const models = picker(context, (name) =>
+    context.go({ model: name, version: "", value: null, prefix: [], compare: null }, true),
+  );
+  const versions = h("select", {
+    id: "version",
+    onchange: () => context.go({ version: versions.value, prefix: [] }, true),
+  });
   const versionRow = h("p", { class: "version" }, h("label", { for: "version" }, "Version"), versions);
 
   const root = h(
@@ -132,14 +161,30 @@ export function askView(context) {
           "The other writes the answer from that memory. All you see below is what they really computed, just now.",
       ),
     ),
-    h("section", { class: "figure", "aria-label": "Model" }, h("div", { class: "margin" }, h("h2", {}, "Choose a model"), versionRow), models.root),
+    h(
+      "section",
+      { class: "figure", "aria-label": "Model" },
+      h("div", { class: "margin" }, h("h2", {}, "Choose a model"), versionRow),
+      models.root,
+    ),
     h(
       "section",
       { class: "figure instrument", "aria-label": "Question" },
       h("div", { class: "margin" }, h("h2", {}, label), about),
-      h("div", { class: "picture" }, h("div", { class: "field" }, mirror, input), fault, h("div", { class: "under" }, left, random)),
+      h(
+        "div",
+        { class: "picture" },
+        h("div", { class: "field" }, mirror, input),
+        fault,
+        h("div", { class: "under" }, left, random),
+      ),
     ),
-    h("section", { class: "figure instrument answer", "aria-label": "Answer" }, h("div", { class: "margin" }, h("h2", {}, "The network writes")), h("div", { class: "picture" }, result)),
+    h(
+      "section",
+      { class: "figure instrument answer", "aria-label": "Answer" },
+      h("div", { class: "margin" }, h("h2", {}, "The network writes")),
+      h("div", { class: "picture" }, result),
+    ),
     pictures,
     along.root,
     history.root,
@@ -175,7 +220,10 @@ export function askView(context) {
     about.textContent = sentence(field.description);
     input.inputMode = [field.schema.type].flat().includes("integer") ? "numeric" : "text";
     versionRow.hidden = model.versions.length < 2;
-    replace(versions, [...model.versions].reverse().map((each) => h("option", { value: each }, each)));
+    replace(
+      versions,
+      [...model.versions].reverse().map((each) => h("option", { value: each }, each)),
+    );
     versions.value = state.version || model.version;
     answer = null;
     answered = "";
@@ -209,7 +257,10 @@ export function askView(context) {
    */
   async function anExample(but) {
     const field = model.interface.input.name;
-    const known = await details(model.name, state.version).then((found) => found.examples, () => []);
+    const known = await details(model.name, state.version).then(
+      (found) => found.examples,
+      () => [],
+    );
     const texts = known.map((each) => textOf(each[field])).filter((text) => !but.includes(text));
     return texts[Math.floor(Math.random() * texts.length)];
   }
@@ -296,25 +347,21 @@ export function askView(context) {
   function fail(error) {
     const isOfValue = error instanceof Problem && error.status === 422;
     const isOfPrefix = isOfValue && error.faults.some((each) => each.pointer.startsWith("/prefix"));
+    const isOfService = error instanceof Offline || (error instanceof Problem && error.status === 401);
     root.classList.add("stale");
-    if (error instanceof Offline || (error instanceof Problem && error.status === 401)) {
+    replace(written, "—");
+    replace(certainty);
+    replace(whatIf, isOfPrefix && [h("p", {}, error.message), release()]);
+    verdict.textContent = "";
+    time.textContent = answer ? `The pictures below are of ${answered}, the last value that was answered.` : "";
+    fault.textContent = isOfService || isOfPrefix ? "" : error.message;
+    mark(isOfValue && !isOfPrefix ? error.faults : []);
+    input.setAttribute("aria-invalid", String(isOfValue && !isOfPrefix));
+    if (isOfService) {
       context.fails(error);
-      fault.textContent = "";
       return;
     }
     context.works();
-    if (isOfPrefix) {
-      replace(whatIf, h("p", {}, error.message), release());
-      return;
-    }
-    fault.textContent = error.message;
-    mark(isOfValue ? /** @type {Problem} */ (error).faults : []);
-    input.setAttribute("aria-invalid", String(isOfValue));
-    replace(written, "—");
-    replace(certainty);
-    replace(whatIf);
-    verdict.textContent = "";
-    time.textContent = answer ? `The pictures below are of ${answered}, the last value that was accepted.` : "";
     if (error instanceof Problem && [429, 503, 504].includes(error.status)) {
       const wait = error.retryAfter || RETRY_S;
       fault.textContent += ` Asking again in ${wait} s.`;
@@ -353,12 +400,21 @@ export function askView(context) {
     replace(
       written,
       h("span", { class: "value" }, text),
-      rest.map((field) => textOf(found[field.name]) !== text && h("span", { class: "aside" }, `${field.name}: ${textOf(found[field.name])}`)),
+      rest.map(
+        (field) =>
+          textOf(found[field.name]) !== text &&
+          h("span", { class: "aside" }, `${field.name}: ${textOf(found[field.name])}`),
+      ),
     );
     replace(
       certainty,
       h("span", { class: "meter", "--share": found.confidence, "aria-hidden": "true" }),
-      h("span", {}, h("b", {}, percent(found.confidence)), state.prefix.length ? " likely, given what you forced" : " sure"),
+      h(
+        "span",
+        {},
+        h("b", {}, percent(found.confidence)),
+        state.prefix.length ? " likely, given what you forced" : " sure",
+      ),
     );
     time.textContent = `${milliseconds(seconds)}, there and back. ${found.model?.name ?? model.name}, version ${found.model?.version ?? model.version}.`;
     drawWhatIf(text, key);
@@ -378,7 +434,15 @@ export function askView(context) {
     const step = answer?.steps?.[place];
     if (!step) return replace(whatIf);
     const own = step.candidates[0];
-    const forced = h("span", {}, `What if position ${place + 1} were `, symbolOf(step.symbol), own ? " and not " : "", own ? symbolOf(own.symbol) : "", "? ");
+    const forced = h(
+      "span",
+      {},
+      `What if position ${place + 1} were `,
+      symbolOf(step.symbol),
+      own ? " and not " : "",
+      own ? symbolOf(own.symbol) : "",
+      "? ",
+    );
     const told = h("span", {});
     replace(whatIf, h("p", {}, forced, told), release());
     if (natural?.key !== key) {
@@ -434,7 +498,12 @@ export function askView(context) {
     const order = isSorted ? byPeak : inOrder;
     const maps = [
       { title: "while it reads", rows: reading, symbols: symbolsRead(answer), side: /** @type {const} */ ("source") },
-      { title: "while it writes", rows: writing, symbols: steps.map((each) => each.symbol), side: /** @type {const} */ ("target") },
+      {
+        title: "while it writes",
+        rows: writing,
+        symbols: steps.map((each) => each.symbol),
+        side: /** @type {const} */ ("target"),
+      },
     ];
     replace(
       memory.body,
@@ -442,7 +511,12 @@ export function askView(context) {
         "div",
         { class: "pair" },
         maps.map(({ title, rows, symbols, side }) =>
-          h("div", {}, h("h3", {}, title), heatmap({ label: `States ${title}`, rows, symbols, side, order: order(rows) })),
+          h(
+            "div",
+            {},
+            h("h3", {}, title),
+            heatmap({ label: `States ${title}`, rows, symbols, side, order: order(rows) }),
+          ),
         ),
       ),
     );
@@ -456,7 +530,11 @@ export function askView(context) {
   function drawAlong(given, output) {
     replace(
       along.body,
-      h("p", {}, copyButton("Copy the link to this view", () => location.href)),
+      h(
+        "p",
+        {},
+        copyButton("Copy the link to this view", () => location.href),
+      ),
       code("curl", curlLine(model.name, state.version, given)),
       code("Python", pythonLines(model.name, state.version, given, output)),
     );
@@ -490,12 +568,21 @@ export function askView(context) {
     replace(
       others,
       h("h3", {}, "Whole answers"),
-      h("p", {}, "A search keeps the likeliest beginnings and follows each to its end. These are the answers that it finds."),
+      h(
+        "p",
+        {},
+        "A search keeps the likeliest beginnings and follows each to its end. These are the answers that it finds.",
+      ),
       h(
         "ol",
         {},
         found.map((each) =>
-          h("li", { class: "bar", "--share": each.confidence }, h("span", { class: "symbol" }, textOf(each[first])), h("span", { class: "share" }, percent(each.confidence))),
+          h(
+            "li",
+            { class: "bar", "--share": each.confidence },
+            h("span", { class: "symbol" }, textOf(each[first])),
+            h("span", { class: "share" }, percent(each.confidence)),
+          ),
         ),
       ),
     );
@@ -516,7 +603,16 @@ export function askView(context) {
         "ol",
         { class: "past" },
         past.map((each) =>
-          h("li", {}, h("a", { href: each.link }, h("span", { class: "symbol" }, `${each.value} → ${each.text}`), h("small", {}, each.model))),
+          h(
+            "li",
+            {},
+            h(
+              "a",
+              { href: each.link },
+              h("span", { class: "symbol" }, `${each.value} → ${each.text}`),
+              h("small", {}, each.model),
+            ),
+          ),
         ),
       ),
     );

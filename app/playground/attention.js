@@ -29,11 +29,15 @@ export function attentionMap(source, steps) {
   );
   return h(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attention map" },
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": "Attention map" },
     h(
       "table",
       { class: isLong ? "attention long" : "attention" },
-      h("caption", { class: "unseen" }, "Share of attention: rows are written symbols, columns are symbols that were read"),
+      h(
+        "caption",
+        { class: "unseen" },
+        "Share of attention: rows are written symbols, columns are symbols that were read",
+      ),
       h("thead", {}, h("tr", {}, h("td", { class: "corner" }), head)),
       h("tbody", {}, rows),
     ),

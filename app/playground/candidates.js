@@ -23,7 +23,11 @@ export function candidates(steps, force) {
         "li",
         { "data-target": place, class: isChanged(step) ? "changed" : false },
         h("h3", {}, h("span", { class: "unseen" }, "Position "), place + 1, isChanged(step) && h("em", {}, "forced")),
-        h("ul", {}, shown(step).map((each) => h("li", {}, bar(place, step, each, force)))),
+        h(
+          "ul",
+          {},
+          shown(step).map((each) => h("li", {}, bar(place, step, each, force))),
+        ),
       ),
     ),
   );
@@ -53,11 +57,17 @@ function bar(place, step, { symbol, probability }, force) {
       class: "bar",
       "data-key": `position ${place} ${symbol}`,
       "aria-pressed": String(isWritten),
-      "aria-label": `${spoken(symbol)}, ${percent(probability)}`,
+      "aria-label": `${spoken(symbol)}, ${likelihood(probability)}`,
       "--share": probability.toFixed(4),
       onclick: () => force(place, symbol),
     },
     symbolOf(symbol),
-    h("span", { class: "share" }, percent(probability)),
+    h("span", { class: "share" }, likelihood(probability)),
   );
 }
+
+/**
+ * A probability for people. One that was rounded to 0 is not nothing.
+ * @param {number} probability
+ */
+const likelihood = (probability) => percent(probability || 1e-9);

@@ -34,7 +34,11 @@ export function compareFigure(changed, ask, example) {
   const random = h("button", { type: "button", class: "quiet", onclick: tryAnother }, "An example");
   const fault = h("p", { id: "second-error", class: "fault", role: "status" });
   const maps = h("div", { class: "maps" });
-  made.body.append(h("div", { class: "second" }, h("label", { for: "second" }, "Second value"), input, random), fault, maps);
+  made.body.append(
+    h("div", { class: "second" }, h("label", { for: "second" }, "Second value"), input, random),
+    fault,
+    maps,
+  );
   /** @type {Answer | null} */
   let one = null;
   /** @type {Answer | null} */
@@ -130,15 +134,30 @@ export function compareFigure(changed, ask, example) {
   function compared({ title, side, rows: [first = [], second = []], symbols: [read = [], read2 = []] }) {
     const order = (isSorted ? byPeak : inOrder)(first);
     const steps = Math.min(first.length, second.length);
-    const difference = first.slice(0, steps).map((row, step) => row.map((value, unit) => value - (second[step]?.[unit] ?? 0)));
+    const difference = first
+      .slice(0, steps)
+      .map((row, step) => row.map((value, unit) => value - (second[step]?.[unit] ?? 0)));
     const most = Math.max(0.1, ...difference.map((row) => Math.max(...row.map(Math.abs))));
-    const both = difference.map((_, step) => (read[step] === read2[step] ? (read[step] ?? "") : `${spoken(read[step] ?? "")} · ${spoken(read2[step] ?? "")}`));
+    const both = difference.map((_, step) =>
+      read[step] === read2[step] ? (read[step] ?? "") : `${spoken(read[step] ?? "")} · ${spoken(read2[step] ?? "")}`,
+    );
     return h(
       "div",
       { class: "triple" },
-      block(`${textOf(one?.[output])}, ${title}`, heatmap({ label: `First input ${title}`, rows: first, symbols: read, side, order })),
-      block(`${textOf(other?.[output])}, ${title}`, heatmap({ label: `Second input ${title}`, rows: second, symbols: read2, side, order })),
-      block("the difference", heatmap({ label: `Difference ${title}`, rows: difference, symbols: both, side, order, most }), legend(most), differing(difference)),
+      block(
+        `${textOf(one?.[output])}, ${title}`,
+        heatmap({ label: `First input ${title}`, rows: first, symbols: read, side, order }),
+      ),
+      block(
+        `${textOf(other?.[output])}, ${title}`,
+        heatmap({ label: `Second input ${title}`, rows: second, symbols: read2, side, order }),
+      ),
+      block(
+        "the difference",
+        heatmap({ label: `Difference ${title}`, rows: difference, symbols: both, side, order, most }),
+        legend(most),
+        differing(difference),
+      ),
     );
   }
 }
@@ -157,6 +176,8 @@ function differing(difference) {
     return { unit, most, step: values.indexOf(most) };
   });
   units.sort((one, other) => other.most - one.most);
-  const words = units.slice(0, MOST_UNITS).map(({ unit, most, step }) => `${unit + 1} (by ${most.toFixed(2)} at step ${step + 1})`);
+  const words = units
+    .slice(0, MOST_UNITS)
+    .map(({ unit, most, step }) => `${unit + 1} (by ${most.toFixed(2)} at step ${step + 1})`);
   return h("p", { class: "differing" }, `Units that differ most: ${words.join(", ")}.`);
 }

@@ -51,7 +51,9 @@ function fill(element, properties, children) {
 export function replace(element, ...children) {
   const active = document.activeElement;
   const key = active && element.contains(active) ? active.getAttribute("data-key") : null;
-  element.replaceChildren(.../** @type {(Node | string)[]} */ (children.flat().filter((child) => child || child === 0)));
+  element.replaceChildren(
+    .../** @type {(Node | string)[]} */ (children.flat().filter((child) => child || child === 0)),
+  );
   if (key) /** @type {HTMLElement | null} */ (element.querySelector(`[data-key="${CSS.escape(key)}"]`))?.focus();
 }
 
@@ -111,7 +113,11 @@ export function figure(id, title, about, ...picture) {
   const heading = h("h2", { id: `${id}-title` }, title);
   const caption = h("div", { class: "margin" }, heading, h("p", {}, about));
   const body = h("div", { class: "picture" }, ...picture);
-  return { root: h("section", { class: "figure", id, "aria-labelledby": `${id}-title` }, caption, body), caption, body };
+  return {
+    root: h("section", { class: "figure", id, "aria-labelledby": `${id}-title` }, caption, body),
+    caption,
+    body,
+  };
 }
 
 /**
@@ -120,7 +126,7 @@ export function figure(id, title, about, ...picture) {
  * @param {() => Node} make
  */
 export function numbers(label, make) {
-  const place = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label });
+  const place = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label });
   const details = h("details", { class: "numbers" }, h("summary", {}, label), place);
   details.addEventListener("toggle", () => {
     if (details.open && !place.firstChild) place.append(make());

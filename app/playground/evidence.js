@@ -6,7 +6,9 @@ import { grouped, h, percent, svg } from "./dom.js";
 
 /** @param {Evaluation} evaluation */
 export const isProven = (evaluation) =>
-  evaluation.wrong === 0 && evaluation.domain > 0 && evaluation.by_enumeration + evaluation.by_bounds >= evaluation.domain;
+  evaluation.wrong === 0 &&
+  evaluation.domain > 0 &&
+  evaluation.by_enumeration + evaluation.by_bounds >= evaluation.domain;
 
 /**
  * In one sentence.
@@ -14,7 +16,10 @@ export const isProven = (evaluation) =>
  */
 export function briefEvidence(evaluation) {
   if (isProven(evaluation)) {
-    return { isProven: true, words: `Right, by proof: all ${grouped(evaluation.domain)} values that it accepts were decided, 0 wrong.` };
+    return {
+      isProven: true,
+      words: `Right, by proof: all ${grouped(evaluation.domain)} values that it accepts were decided, 0 wrong.`,
+    };
   }
   const tried = evaluation.tested ?? evaluation.tried ?? 0;
   const words = tried
@@ -33,7 +38,11 @@ export function evidenceFigure(evaluation) {
       "div",
       { class: "evidence" },
       h("p", { class: "large" }, grouped(evaluation.wrong ?? 0), h("small", {}, " wrong")),
-      h("p", {}, `of all ${grouped(evaluation.domain ?? 0)} values that it accepts. ${grouped(evaluation.held_out ?? 0)} of them it never saw in training.`),
+      h(
+        "p",
+        {},
+        `of all ${grouped(evaluation.domain ?? 0)} values that it accepts. ${grouped(evaluation.held_out ?? 0)} of them it never saw in training.`,
+      ),
     );
   }
   const share = evaluation.wrong / evaluation.tested;
@@ -43,7 +52,11 @@ export function evidenceFigure(evaluation) {
     { class: "evidence" },
     h("p", { class: "large" }, percent(share), h("small", {}, " wrong")),
     interval(share, low, high),
-    h("p", {}, `of ${grouped(evaluation.tested)} values that it never saw. The true rate is between ${percent(low)} and ${percent(high)}, with 95% certainty.`),
+    h(
+      "p",
+      {},
+      `of ${grouped(evaluation.tested)} values that it never saw. The true rate is between ${percent(low)} and ${percent(high)}, with 95% certainty.`,
+    ),
     evaluation.reliability?.length ? reliability(evaluation.reliability) : null,
   );
 }
@@ -76,14 +89,28 @@ function reliability(bins) {
     { class: "reliability" },
     svg(
       "svg",
-      { viewBox: "-22 0 140 130", role: "img", "aria-label": "How often answers are right, by confidence. On the diagonal, confidence is honest." },
+      {
+        viewBox: "-22 0 140 130",
+        role: "img",
+        "aria-label": "How often answers are right, by confidence. On the diagonal, confidence is honest.",
+      },
       svg("line", { class: "axis", x1: 0, y1: y(0), x2: 100, y2: y(0) }),
       svg("line", { class: "axis", x1: 0, y1: y(0), x2: 0, y2: y(1) }),
       svg("line", { class: "diagonal", x1: 0, y1: y(0), x2: 100, y2: y(1) }),
-      bins.map(([count, sure, right]) => svg("circle", { cx: sure * 100, cy: y(right), r: 1.2 + 3.2 * Math.sqrt(count / most) }, svg("title", {}, `${grouped(count)} answers: ${percent(sure)} sure, ${percent(right)} right`))),
+      bins.map(([count, sure, right]) =>
+        svg(
+          "circle",
+          { cx: sure * 100, cy: y(right), r: 1.2 + 3.2 * Math.sqrt(count / most) },
+          svg("title", {}, `${grouped(count)} answers: ${percent(sure)} sure, ${percent(right)} right`),
+        ),
+      ),
       svg("text", { x: 100, y: 122, "text-anchor": "end" }, "sure →"),
       svg("text", { x: -3, y: 14, "text-anchor": "end" }, "right"),
     ),
-    h("p", {}, "Each dot is a group of answers that were about as sure. On the diagonal the network is as often right as it says; a larger dot stands for more answers."),
+    h(
+      "p",
+      {},
+      "Each dot is a group of answers that were about as sure. On the diagonal the network is as often right as it says; a larger dot stands for more answers.",
+    ),
   );
 }

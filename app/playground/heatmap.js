@@ -80,7 +80,12 @@ export function heatmap({ label, rows, symbols, side, order, most = 1 }) {
   const cross = h("div", { class: "cross", hidden: true });
   const canvases = rows.map(() => h("canvas", { width: order.length, height: 1, "aria-hidden": "true" }));
   const lines = rows.map((_, step) =>
-    h("div", { class: "heat-row", [`data-${side}`]: step }, h("span", {}, symbolOf(symbols[step] ?? "")), canvases[step]),
+    h(
+      "div",
+      { class: "heat-row", [`data-${side}`]: step },
+      h("span", {}, symbolOf(symbols[step] ?? "")),
+      canvases[step],
+    ),
   );
   const map = h(
     "div",
@@ -151,11 +156,27 @@ export function heatmap({ label, rows, symbols, side, order, most = 1 }) {
   return h("div", { class: "heat-block" }, map, readout, numbers("The numbers as a table", table));
 
   function table() {
-    const head = h("tr", {}, h("th", { scope: "col" }, "step"), inOrder(rows).map((unit) => h("th", { scope: "col" }, unit + 1)));
-    const body = rows.map((row, step) =>
-      h("tr", {}, h("th", { scope: "row" }, symbolOf(symbols[step] ?? "")), row.map((value) => h("td", {}, value.toFixed(2)))),
+    const head = h(
+      "tr",
+      {},
+      h("th", { scope: "col" }, "step"),
+      inOrder(rows).map((unit) => h("th", { scope: "col" }, unit + 1)),
     );
-    return h("table", { class: "figures" }, h("caption", {}, `${label}, a column for each unit`), h("thead", {}, head), h("tbody", {}, body));
+    const body = rows.map((row, step) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, symbolOf(symbols[step] ?? "")),
+        row.map((value) => h("td", {}, value.toFixed(2))),
+      ),
+    );
+    return h(
+      "table",
+      { class: "figures" },
+      h("caption", {}, `${label}, a column for each unit`),
+      h("thead", {}, head),
+      h("tbody", {}, body),
+    );
   }
 }
 
@@ -165,5 +186,11 @@ export function heatmap({ label, rows, symbols, side, order, most = 1 }) {
  */
 export function legend(most = 1) {
   const end = Number.isInteger(most) ? String(most) : most.toFixed(2);
-  return h("div", { class: "legend" }, h("span", {}, `−${end}`), h("i", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `+${end}`));
+  return h(
+    "div",
+    { class: "legend" },
+    h("span", {}, `−${end}`),
+    h("i", { class: "ramp", "aria-hidden": "true" }),
+    h("span", {}, `+${end}`),
+  );
 }

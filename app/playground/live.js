@@ -24,11 +24,31 @@ export function liveView(context) {
   let timer = 0;
   let isShown = false;
 
-  const requests = figure("requests", "Requests", "How many requests are answered each second, over the last two minutes. Those that ask for these figures are left out.");
-  const latency = figure("latency", "Latency", "How long an answer takes inside the service. Half of all requests are faster than the full line, and 99 of 100 faster than the dashed one.");
-  const sizes = figure("sizes", "Batches", "What arrives while a network runs is its next batch. The bars show how many items the batches held since the service began.");
-  const queue = figure("queue", "Queue", "How many items wait for their turn. A queue that stays long means that more comes in than the networks can answer.");
-  const answers = figure("answers", "Answers", "Where the truth can be computed, each answer is held against it after it was sent. One that is wrong is logged.");
+  const requests = figure(
+    "requests",
+    "Requests",
+    "How many requests are answered each second, over the last two minutes. Those that ask for these figures are left out.",
+  );
+  const latency = figure(
+    "latency",
+    "Latency",
+    "How long an answer takes inside the service. Half of all requests are faster than the full line, and 99 of 100 faster than the dashed one.",
+  );
+  const sizes = figure(
+    "sizes",
+    "Batches",
+    "What arrives while a network runs is its next batch. The bars show how many items the batches held since the service began.",
+  );
+  const queue = figure(
+    "queue",
+    "Queue",
+    "How many items wait for their turn. A queue that stays long means that more comes in than the networks can answer.",
+  );
+  const answers = figure(
+    "answers",
+    "Answers",
+    "Where the truth can be computed, each answer is held against it after it was sent. One that is wrong is logged.",
+  );
   const status = h("p", { class: "sending", role: "status" });
   const send = h("button", { type: "button", onclick: sendSome }, `Send ${SENT} examples`);
   const root = h(
@@ -38,7 +58,11 @@ export function liveView(context) {
       "div",
       { class: "intro" },
       h("h1", {}, "The service at work"),
-      h("p", { class: "lede" }, "Figures of all its processes, read once a second from the address that Prometheus reads. Nothing moves? Send it something to do."),
+      h(
+        "p",
+        { class: "lede" },
+        "Figures of all its processes, read once a second from the address that Prometheus reads. Nothing moves? Send it something to do.",
+      ),
       context.models.length > 0 && h("p", { class: "send" }, send, status),
     ),
     requests.root,
@@ -82,14 +106,19 @@ export function liveView(context) {
     /** @param {Record<string, string>} labels */
     const isOthers = ({ route }) => route !== OWN;
     const answered = rates(moments, (reading) => total(reading, "service_requests_total", isOthers));
-    const failed = rates(moments, (reading) => total(reading, "service_requests_total", (labels) => isOthers(labels) && /^[45]/.test(labels.status ?? "")));
+    const failed = rates(moments, (reading) =>
+      total(reading, "service_requests_total", (labels) => isOthers(labels) && /^[45]/.test(labels.status ?? "")),
+    );
     drawLines(requests.body, "requests a second", [
       { name: "answered", values: answered, style: "one" },
       { name: "of them refused or failed", values: failed, style: "two" },
     ]);
     const spread = moments.map(({ reading }, place) => {
       const before = moments[Math.max(0, place - WINDOW)]?.reading;
-      return between(buckets(before, "service_request_seconds", isOthers), buckets(reading, "service_request_seconds", isOthers));
+      return between(
+        buckets(before, "service_request_seconds", isOthers),
+        buckets(reading, "service_request_seconds", isOthers),
+      );
     });
     drawLines(
       latency.body,
@@ -101,7 +130,9 @@ export function liveView(context) {
       (value) => milliseconds(value / 1000),
     );
     drawSizes(sizes.body, last.reading);
-    drawLines(queue.body, "items that wait", [{ name: "waiting", values: moments.map(({ reading }) => total(reading, "service_queue_depth")), style: "one" }]);
+    drawLines(queue.body, "items that wait", [
+      { name: "waiting", values: moments.map(({ reading }) => total(reading, "service_queue_depth")), style: "one" },
+    ]);
     drawAnswers(answers.body, last.reading);
   }
 
@@ -116,7 +147,9 @@ export function liveView(context) {
       for (let place = first; left-- > 0; place++) {
         const model = asked[place % asked.length];
         const input = model?.interface.input.name ?? "";
-        await json(modelPath(model?.name ?? "", "predict"), { body: { [input]: model?.example?.[input] } }).catch(() => failed++);
+        await json(modelPath(model?.name ?? "", "predict"), { body: { [input]: model?.example?.[input] } }).catch(
+          () => failed++,
+        );
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, (_, place) => sender(place)));
@@ -145,11 +178,18 @@ function rates(moments, count) {
  * @param {Line[]} lines
  * @param {(value: number) => string} [written]
  */
-function drawLines(place, unit, lines, written = (value) => (value < 10 ? String(Math.round(value * 10) / 10) : grouped(value))) {
+function drawLines(
+  place,
+  unit,
+  lines,
+  written = (value) => (value < 10 ? String(Math.round(value * 10) / 10) : grouped(value)),
+) {
   const most = niceAbove(Math.max(...lines.flatMap(({ values }) => values.map((value) => value ?? 0))));
   /** @param {number} value */
   const y = (value) => HEIGHT - (value / most) * (HEIGHT - 8);
-  const drawn = lines.map(({ values, style }) => svg("path", { class: style, d: path(values, y), "vector-effect": "non-scaling-stroke" }));
+  const drawn = lines.map(({ values, style }) =>
+    svg("path", { class: style, d: path(values, y), "vector-effect": "non-scaling-stroke" }),
+  );
   const now = lines.map(({ name, values, style }) => {
     const last = values.findLast((value) => value !== null);
     return h("li", { class: style }, h("b", {}, last === undefined || last === null ? "—" : written(last)), ` ${name}`);
@@ -162,8 +202,22 @@ function drawLines(place, unit, lines, written = (value) => (value < 10 ? String
       h("span", { class: "most" }, `${written(most)} ${unit === "milliseconds" ? "" : unit}`),
       svg(
         "svg",
-        { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${unit}, over the last two minutes: ${now.map((each) => each.textContent).join(", ")}` },
-        [0, 0.5, 1].map((share) => svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: y(share * most), y2: y(share * most), "vector-effect": "non-scaling-stroke" })),
+        {
+          viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+          preserveAspectRatio: "none",
+          role: "img",
+          "aria-label": `${unit}, over the last two minutes: ${now.map((each) => each.textContent).join(", ")}`,
+        },
+        [0, 0.5, 1].map((share) =>
+          svg("line", {
+            class: "grid",
+            x1: 0,
+            x2: WIDTH,
+            y1: y(share * most),
+            y2: y(share * most),
+            "vector-effect": "non-scaling-stroke",
+          }),
+        ),
         drawn,
       ),
       h("p", { class: "span" }, h("span", {}, "two minutes ago"), h("span", {}, "now")),
@@ -222,8 +276,23 @@ function drawSizes(place, reading) {
           "table",
           { class: "bars" },
           h("caption", { class: "unseen" }, "Batches by the number of their items"),
-          h("thead", { class: "unseen" }, h("tr", {}, h("th", { scope: "col" }, "items"), h("th", { scope: "col" }, "batches"))),
-          h("tbody", {}, bars.map(({ words, count }) => h("tr", {}, h("th", { scope: "row" }, words), h("td", {}, h("span", { class: "bar", "--share": count / most }, grouped(count)))))),
+          h(
+            "thead",
+            { class: "unseen" },
+            h("tr", {}, h("th", { scope: "col" }, "items"), h("th", { scope: "col" }, "batches")),
+          ),
+          h(
+            "tbody",
+            {},
+            bars.map(({ words, count }) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, words),
+                h("td", {}, h("span", { class: "bar", "--share": count / most }, grouped(count))),
+              ),
+            ),
+          ),
         ),
   );
 }
@@ -233,7 +302,9 @@ function drawSizes(place, reading) {
  * @param {Reading} reading
  */
 function drawAnswers(place, reading) {
-  const names = [...new Set((reading.get("service_model_info") ?? []).map(({ labels }) => `${labels.model} ${labels.version}`))].sort();
+  const names = [
+    ...new Set((reading.get("service_model_info") ?? []).map(({ labels }) => `${labels.model} ${labels.version}`)),
+  ].sort();
   const rows = names.map((each) => {
     const [model, version] = each.split(" ");
     /** @param {Record<string, string>} labels */
@@ -244,8 +315,20 @@ function drawAnswers(place, reading) {
       h("th", { scope: "row" }, `${model}, version ${version}`),
       h("td", {}, grouped(total(reading, "service_batch_size_sum", isIts))),
       h("td", {}, batches ? milliseconds(total(reading, "service_model_seconds_sum", isIts) / batches) : "—"),
-      h("td", {}, isJudged ? grouped(total(reading, "service_answers_total", (labels) => isIts(labels) && labels.is === "exact")) : "—"),
-      h("td", {}, isJudged ? grouped(total(reading, "service_answers_total", (labels) => isIts(labels) && labels.is === "wrong")) : "—"),
+      h(
+        "td",
+        {},
+        isJudged
+          ? grouped(total(reading, "service_answers_total", (labels) => isIts(labels) && labels.is === "exact"))
+          : "—",
+      ),
+      h(
+        "td",
+        {},
+        isJudged
+          ? grouped(total(reading, "service_answers_total", (labels) => isIts(labels) && labels.is === "wrong"))
+          : "—",
+      ),
       h("td", {}, grouped(total(reading, "service_dropped_total", isIts))),
     ];
   });
@@ -254,8 +337,25 @@ function drawAnswers(place, reading) {
     place,
     h(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Answers by model" },
-      h("table", { class: "figures" }, h("thead", {}, h("tr", {}, head.map((each) => h("th", { scope: "col" }, each)))), h("tbody", {}, rows.map((row) => h("tr", {}, row)))),
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": "Answers by model" },
+      h(
+        "table",
+        { class: "figures" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            head.map((each) => h("th", { scope: "col" }, each)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          rows.map((row) => h("tr", {}, row)),
+        ),
+      ),
     ),
   );
 }

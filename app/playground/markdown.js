@@ -7,10 +7,9 @@ const PICTURE = /^!\[([^\]]*)\]\(([\w.-]+)\)/;
 /**
  * @param {string} text
  * @param {(alt: string, file: string) => Node} picture
- * @param {number} level of the headings below the card's own title, which is left out
  * @returns {Node[]}
  */
-export function markdown(text, picture, level = 3) {
+export function markdown(text, picture) {
   /** @type {Node[]} */
   const made = [];
   for (const block of text.replaceAll("\r", "").split(/\n{2,}/)) {
@@ -18,9 +17,16 @@ export function markdown(text, picture, level = 3) {
     const first = lines[0] ?? "";
     const heading = /^(#{1,6}) (.*)/.exec(first);
     if (!first || heading?.[1] === "#") continue;
-    if (heading) made.push(h(level === 3 ? "h4" : "h5", {}, inline(heading[2] ?? "", picture)));
+    if (heading) made.push(h("h3", {}, inline(heading[2] ?? "", picture)));
     else if (first.startsWith("|")) made.push(table(lines, picture));
-    else if (first.startsWith("- ")) made.push(h("ul", {}, lines.map((line) => h("li", {}, inline(line.replace(/^- /, ""), picture)))));
+    else if (first.startsWith("- "))
+      made.push(
+        h(
+          "ul",
+          {},
+          lines.map((line) => h("li", {}, inline(line.replace(/^- /, ""), picture))),
+        ),
+      );
     else made.push(h("p", {}, inline(lines.join(" "), picture)));
   }
   return made;
@@ -33,14 +39,43 @@ export function markdown(text, picture, level = 3) {
 function table(lines, picture) {
   const rows = lines.map(cells).filter((row) => !row.every((cell) => /^:?-+:?$/.test(cell)));
   const [head = [], ...body] = rows;
-  const made = h("tbody", {}, body.map(([name = "", ...rest]) => h("tr", {}, h("th", { scope: "row" }, inline(name, picture)), rest.map((cell) => h("td", {}, inline(cell, picture))))));
+  const made = h(
+    "tbody",
+    {},
+    body.map(([name = "", ...rest]) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, inline(name, picture)),
+        rest.map((cell) => h("td", {}, inline(cell, picture))),
+      ),
+    ),
+  );
   const isNamed = head.some(Boolean);
-  const top = isNamed && h("thead", {}, h("tr", {}, head.map((cell) => (cell ? h("th", { scope: "col" }, inline(cell, picture)) : h("td")))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", { class: isNamed ? "figures" : "facts" }, top, made));
+  const top =
+    isNamed &&
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        head.map((cell) => (cell ? h("th", { scope: "col" }, inline(cell, picture)) : h("td"))),
+      ),
+    );
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
+    h("table", { class: isNamed ? "figures" : "facts" }, top, made),
+  );
 }
 
 /** @param {string} line */
-const cells = (line) => line.replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+const cells = (line) =>
+  line
+    .replace(/^\||\|$/g, "")
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim().replaceAll("\\|", "|"));
 
 /**
  * @param {string} text
@@ -51,7 +86,7 @@ function inline(text, picture) {
   /** @type {(Node | string)[]} */
   const made = [];
   let plain = "";
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const rest = text.slice(at);
     const code = /^`([^`]+)`/.exec(rest);
     const shown = PICTURE.exec(rest);

@@ -16,7 +16,9 @@ export function parse(text) {
   for (const line of text.split("\n")) {
     const parts = line.startsWith("#") ? null : LINE.exec(line);
     if (!parts) continue;
-    const labels = Object.fromEntries([...(parts[2] ?? "").matchAll(LABEL)].map((each) => [each[1], (each[2] ?? "").replace(/\\(.)/g, "$1")]));
+    const labels = Object.fromEntries(
+      [...(parts[2] ?? "").matchAll(LABEL)].map((each) => [each[1], (each[2] ?? "").replace(/\\(.)/g, "$1")]),
+    );
     const name = parts[1] ?? "";
     const samples = found.get(name) ?? [];
     samples.push({ labels, value: Number(parts[3]) });
@@ -57,7 +59,8 @@ export function buckets(reading, name, isWanted = () => true) {
  * @param {Map<number, number>} before
  * @param {Map<number, number>} after
  */
-export const between = (before, after) => new Map([...after].map(([bound, count]) => [bound, Math.max(0, count - (before.get(bound) ?? 0))]));
+export const between = (before, after) =>
+  new Map([...after].map(([bound, count]) => [bound, Math.max(0, count - (before.get(bound) ?? 0))]));
 
 /**
  * The value below which a share of all lies, as far as the buckets tell; null if there are none.

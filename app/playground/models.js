@@ -46,10 +46,17 @@ export function modelsView(context) {
     shown = wanted;
     const parts = context.models.map((model) => {
       const version = model.name === state.model ? state.version : "";
-      const part = h("article", { class: "bundle", "aria-label": model.name }, h("p", { class: "loading" }, `Asking for ${model.name} …`));
+      const part = h(
+        "article",
+        { class: "bundle", "aria-label": model.name },
+        h("p", { class: "loading" }, `Asking for ${model.name} …`),
+      );
       const loaded = details(model.name, version).then(
         (found) => (context.works(), replace(part, ...bundle(found, context))),
-        (error) => (context.fails(error), replace(part, h("h2", {}, model.name), h("p", { class: "fault" }, error.message))),
+        (error) => (
+          context.fails(error),
+          replace(part, h("h2", {}, model.name), h("p", { class: "fault" }, error.message))
+        ),
       );
       const link = h("a", { href: `#view=models&model=${encodeURIComponent(model.name)}`, onclick: jump }, model.name);
       /** @param {Event} event */
@@ -60,8 +67,14 @@ export function modelsView(context) {
       }
       return { name: model.name, part, loaded, link };
     });
-    replace(contents, parts.map(({ link }) => h("li", {}, link)));
-    replace(list, parts.map(({ part }) => part));
+    replace(
+      contents,
+      parts.map(({ link }) => h("li", {}, link)),
+    );
+    replace(
+      list,
+      parts.map(({ part }) => part),
+    );
     await Promise.allSettled(parts.map(({ loaded }) => loaded));
     parts.find(({ name }) => name === state.model && name !== context.models[0]?.name)?.part.scrollIntoView();
   }
@@ -78,18 +91,33 @@ function bundle(model, context) {
   const facts = [
     ["takes", `${input.name}: ${input.description}`],
     ["gives", outputs.map((field) => `${field.name}: ${field.description}`).join("; ")],
-    ["network", `${String(network.family).replaceAll("_", " ")}; ${units(network.encoder_units)} units read, ${units(network.decoder_units)} write`],
+    [
+      "network",
+      `${String(network.family).replaceAll("_", " ")}; ${units(network.encoder_units)} units read, ${units(network.decoder_units)} write`,
+    ],
     ["weights", grouped(network.parameters)],
     ["reads up to", `${model.lengths.source} symbols of ${model.vocabularies.source?.symbols.length ?? "?"} kinds`],
     ["writes up to", `${model.lengths.target} symbols of ${model.vocabularies.target?.symbols.length ?? "?"} kinds`],
     ["evidence", model.evaluation.sentence],
   ];
-  const version = h("p", { class: "versions" }, model.versions.length > 1 ? "Versions: " : "Version ", model.versions.map((each) => versionLink(model, each, context)));
-  const ask = h("a", { class: "ask-it", href: `#model=${encodeURIComponent(model.name)}&version=${model.version}`, onclick: go }, "Ask this model");
+  const version = h(
+    "p",
+    { class: "versions" },
+    model.versions.length > 1 ? "Versions: " : "Version ",
+    model.versions.map((each) => versionLink(model, each, context)),
+  );
+  const ask = h(
+    "a",
+    { class: "ask-it", href: `#model=${encodeURIComponent(model.name)}&version=${model.version}`, onclick: go },
+    "Ask this model",
+  );
   /** @param {Event} event */
   function go(event) {
     event.preventDefault();
-    context.go({ view: "ask", model: model.name, version: model.version, value: null, prefix: [], compare: null }, true);
+    context.go(
+      { view: "ask", model: model.name, version: model.version, value: null, prefix: [], compare: null },
+      true,
+    );
   }
   return [
     h("div", { class: "margin" }, h("h2", { tabindex: "-1" }, model.name), version, h("p", {}, ask)),
@@ -97,7 +125,16 @@ function bundle(model, context) {
       "div",
       { class: "picture" },
       evidenceFigure(model.evaluation),
-      h("table", { class: "facts" }, h("caption", { class: "unseen" }, `Facts of ${model.name}`), h("tbody", {}, facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))),
+      h(
+        "table",
+        { class: "facts" },
+        h("caption", { class: "unseen" }, `Facts of ${model.name}`),
+        h(
+          "tbody",
+          {},
+          facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))),
+        ),
+      ),
       examples(model),
       plots(model),
       CARD in model.files && cardOf(model),
@@ -129,7 +166,13 @@ function examples(model) {
     "details",
     {},
     h("summary", {}, `Examples that it must always answer alike (${model.examples.length})`),
-    h("ul", { class: "samples" }, shown.map((each) => h("li", { class: "symbol" }, `${textOf(each[input.name])} → ${textOf(each[outputs[0]?.name ?? ""])}`))),
+    h(
+      "ul",
+      { class: "samples" },
+      shown.map((each) =>
+        h("li", { class: "symbol" }, `${textOf(each[input.name])} → ${textOf(each[outputs[0]?.name ?? ""])}`),
+      ),
+    ),
   );
 }
 
@@ -164,7 +207,12 @@ function plots(model) {
     const name = file.replace(/\.png$/, "").replaceAll(/[-_]/g, " ");
     return h("figure", {}, picture(model, file, `Plot: ${name}`), h("figcaption", {}, name));
   });
-  return h("details", {}, h("summary", {}, `Plots of its training (${names.length})`), h("div", { class: "plots" }, shown));
+  return h(
+    "details",
+    {},
+    h("summary", {}, `Plots of its training (${names.length})`),
+    h("div", { class: "plots" }, shown),
+  );
 }
 
 /** @param {Details} model */
@@ -176,7 +224,10 @@ function cardOf(model) {
     replace(place, h("p", { class: "loading" }, "Asking for the card …"));
     try {
       const answer = await request(modelPath(model.name, "report/card.md", { version: model.version }));
-      replace(place, markdown(await answer.text(), (alt) => h("i", {}, `(plot: ${alt}, above)`)));
+      replace(
+        place,
+        markdown(await answer.text(), (alt) => h("i", {}, `(plot: ${alt}, above)`)),
+      );
     } catch (error) {
       replace(place, h("p", { class: "fault" }, /** @type {Error} */ (error).message));
     }
@@ -194,7 +245,13 @@ function files(model) {
       {},
       h("th", { scope: "row" }, path),
       h("td", { class: "number" }, bytesOf(size)),
-      h("td", {}, h("code", { title: sha256 }, sha256.slice(0, 16), "…"), " ", copyButton("Copy", () => sha256)),
+      h(
+        "td",
+        {},
+        h("code", { title: sha256 }, sha256.slice(0, 16), "…"),
+        " ",
+        copyButton("Copy", () => sha256),
+      ),
     ),
   );
   return h(
@@ -203,8 +260,23 @@ function files(model) {
     h("summary", {}, `Files (${entries.length}, ${bytesOf(total)}) with SHA-256`),
     h(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": `Files of ${model.name}` },
-      h("table", { class: "figures files" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "file"), h("th", { scope: "col" }, "size"), h("th", { scope: "col" }, "SHA-256"))), h("tbody", {}, rows)),
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": `Files of ${model.name}` },
+      h(
+        "table",
+        { class: "figures files" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, "file"),
+            h("th", { scope: "col" }, "size"),
+            h("th", { scope: "col" }, "SHA-256"),
+          ),
+        ),
+        h("tbody", {}, rows),
+      ),
     ),
   );
 }

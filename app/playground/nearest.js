@@ -49,7 +49,13 @@ export async function showNearest(place, model, value, choose, signal) {
         {},
         h(
           "button",
-          { type: "button", class: "bar", "--share": Math.max(0, alike).toFixed(3), "data-key": `near ${rank}`, onclick: () => choose(textOf(found)) },
+          {
+            type: "button",
+            class: "bar",
+            "--share": Math.max(0, alike).toFixed(3),
+            "data-key": `near ${rank}`,
+            onclick: () => choose(textOf(found)),
+          },
           h("span", { class: "symbol" }, `${textOf(found)} → ${textOf(written)}`),
           h("span", { class: "share" }, alike.toFixed(2)),
         ),
@@ -140,12 +146,19 @@ function scatter(space, own, near, text) {
   const most = [0, 1].map((axis) => Math.max(...all.map((point) => point[axis] ?? 0)));
   /** @param {number[]} point */
   const at = (point) =>
-    point.map((each, axis) => 16 + ((each - (least[axis] ?? 0)) / ((most[axis] ?? 0) - (least[axis] ?? 0) || 1)) * (SIZE - 32));
+    point.map(
+      (each, axis) => 16 + ((each - (least[axis] ?? 0)) / ((most[axis] ?? 0) - (least[axis] ?? 0) || 1)) * (SIZE - 32),
+    );
   const close = new Set(near.map((each) => each.embedding));
   const [x, y] = at(mine);
   return svg(
     "svg",
-    { class: "scatter", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": `A map of ${points.length} known examples; the nearest to ${text} are in the list` },
+    {
+      class: "scatter",
+      viewBox: `0 0 ${SIZE} ${SIZE}`,
+      role: "img",
+      "aria-label": `A map of ${points.length} known examples; the nearest to ${text} are in the list`,
+    },
     near.map((each) => {
       const [x2, y2] = at(flat(each.embedding));
       return svg("line", { x1: x, y1: y, x2, y2 });
@@ -153,7 +166,11 @@ function scatter(space, own, near, text) {
     points.map((point, place) => {
       const [cx, cy] = at(point);
       const known = space.known[place];
-      return svg("circle", { cx, cy, r: 4, class: known && close.has(known.embedding) ? "close" : "" }, svg("title", {}, textOf(known?.value)));
+      return svg(
+        "circle",
+        { cx, cy, r: 4, class: known && close.has(known.embedding) ? "close" : "" },
+        svg("title", {}, textOf(known?.value)),
+      );
     }),
     svg("circle", { cx: x, cy: y, r: 7, class: "own" }, svg("title", {}, text)),
   );

@@ -17,7 +17,11 @@ export function picker({ models }, choose) {
     return { radio, root: h("label", {}, radio, h("span", { class: "name" }, model.name), shown) };
   });
   return {
-    root: h("div", { class: "picker", role: "radiogroup", "aria-label": "Model" }, items.map((each) => each.root)),
+    root: h(
+      "div",
+      { class: "picker", role: "radiogroup", "aria-label": "Model" },
+      items.map((each) => each.root),
+    ),
     /** @param {string} name */
     mark(name) {
       for (const { radio } of items) radio.checked = radio.value === name;

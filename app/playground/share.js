@@ -17,7 +17,9 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 export function curlLine(model, version, body) {
   const key = hasKey() ? ' -H "X-API-Key: $API_KEY"' : "";
   const url = ROOT + modelPath(model, "predict", { version });
-  return [`curl -H 'Content-Type: application/json'${key}`, `-d ${quoted(JSON.stringify(body))}`, quoted(url)].join(" \\\n  ");
+  return [`curl -H 'Content-Type: application/json'${key}`, `-d ${quoted(JSON.stringify(body))}`, quoted(url)].join(
+    " \\\n  ",
+  );
 }
 
 /**
@@ -48,7 +50,9 @@ export function pythonLines(model, version, body, output) {
 function python(value) {
   if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
   if (value && typeof value === "object") {
-    return `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${python(each)}`).join(", ")}}`;
+    return `{${Object.entries(value)
+      .map(([name, each]) => `${JSON.stringify(name)}: ${python(each)}`)
+      .join(", ")}}`;
   }
   return JSON.stringify(value); // a number, or a text: whose escapes are those of Python
 }
@@ -61,7 +65,12 @@ export function code(name, text) {
   return h(
     "div",
     { class: "code" },
-    h("div", { class: "code-head" }, h("h3", {}, name), copyButton(`Copy ${name}`, () => text)),
-    h("pre", { tabindex: "0", role: "region", "aria-label": name }, h("code", {}, text)),
+    h(
+      "div",
+      { class: "code-head" },
+      h("h3", {}, name),
+      copyButton(`Copy ${name}`, () => text),
+    ),
+    h("pre", { tabindex: "0", role: "group", "aria-label": name }, h("code", {}, text)),
   );
 }

@@ -1,6 +1,6 @@
 // Draws what the network would write at each position, as bars; each bar is a button that asks "what if".
 
-import { h, percent, spoken, symbolOf } from "./dom.js";
+import { h, percent, symbolOf } from "./dom.js";
 
 /** @typedef {import("./api.js").Step} Step */
 
@@ -57,11 +57,11 @@ function bar(place, step, { symbol, probability }, force) {
       class: "bar",
       "data-key": `position ${place} ${symbol}`,
       "aria-pressed": String(isWritten),
-      "aria-label": `${spoken(symbol)}, ${likelihood(probability)}`,
       "--share": probability.toFixed(4),
       onclick: () => force(place, symbol),
     },
     symbolOf(symbol),
+    h("span", { class: "unseen" }, ", "),
     h("span", { class: "share" }, likelihood(probability)),
   );
 }

@@ -16,9 +16,10 @@ from app import VERSION
 from app.api import health as health_api
 from app.api import metrics
 from app.api import models as models_api
+from app.api import reports as reports_api
 from app.api.explain import Explain
 from app.api.predict import SHORT_NAMES, Predict
-from app.http import catalogue, guards, openapi, pages
+from app.http import catalogue, guards, openapi, pages, playground
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
 from app.http.lane import Lane, Limits, Operation
@@ -230,6 +231,7 @@ def _routes(
     why_unchangeable = _why_unchangeable(settings)
     routers: Iterable[APIRouter] = [
         models_api.router(repository),
+        reports_api.router(repository),
         health_api.router(health),
         *([metrics.router(workers)] if settings.metrics else []),
         protocol_routes.server_router(health, VERSION),
@@ -243,12 +245,13 @@ def _routes(
         routes += pages.docs(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
+    routes += playground.routes(prefix, links)
     paths = [*(getattr(route, "path", "") for route in routes), *(operation.path for operation in operations)]
     if prefix and any(f"{path}/".startswith(f"{prefix}/") for path in paths):
         raise WrongSetting(
             f"APP_ROOT_PATH is {prefix}, which is a route of the service itself; for example: APP_ROOT_PATH=/svc"
         )
-    return [*routes, pages.home(TITLE, prefix, links)]
+    return routes
 
 
 def _why_unchangeable(settings: Settings) -> str:

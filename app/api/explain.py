@@ -25,7 +25,7 @@ from app.serving.models import CONFIDENCE_DECIMALS, Explanation, Model
 from app.serving.predictor import Predictor
 from seq2seq.bundle import BundleError
 from seq2seq.decoding import CANDIDATES, VARYING
-from seq2seq.problem import END_ID, RuleBroken, kind_of, plural
+from seq2seq.problem import END_ID, Oracle, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import FloatArray, Symbol, Symbols, Vocabulary
 
 EXPLAIN, EMBED = "/models/{name}/explain", "/models/{name}/embed"
@@ -98,6 +98,7 @@ class ExplainMessages(Messages):
             "model": self.reference,
             "source_symbols": [self._read[place] for place in found.source],
             "steps": steps,
+            **({"truth": problem.truth(source)} if isinstance(problem := self.model.problem, Oracle) else {}),
             "encoder_states": _rounded(trace.encoder_states),
             "decoder_states": [_rounded(step.state) for step in trace.steps],
         }
@@ -117,6 +118,8 @@ class ExplainMessages(Messages):
         given, answer = known["request"]["properties"], known["response"]["properties"]
         required = {name: answer[name] for name in known["response"]["required"]}
         more = {name: schema for name, schema in answer.items() if name not in required}
+        if isinstance(self.model.problem, Oracle):
+            more["truth"] = answer[self._names[0]] | {"description": "What is right, where a rule says so"}
         read, written = (
             {"type": ["integer", "string"] if isinstance(symbols[-1], int) else "string", "description": NOTHING}
             for symbols in (self._read, self._written)

@@ -1,10 +1,14 @@
 """`GET /models` and `GET /models/{name}`: what is served, as the manifests have it."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from app.http.problem_details import documented
-from app.http.schemas import ModelDescription, ModelList, ModelName, Version
+from fastapi import APIRouter, Query
+from pydantic import WithJsonSchema
+
+from app.http.problem_details import ProblemError, documented
+from app.http.schemas import ModelDescription, ModelDetails, ModelList, ModelName, ModelSummaries, ModelSummary, Version
 from app.serving.repository import Repository
+from app.text import clipped
 
 LINKS = {
     "model": {
@@ -17,23 +21,31 @@ LINKS = {
 }
 """Where the answer leads."""
 
+Brief = Annotated[
+    str,
+    Query(description="Whether to leave out all that is not needed to ask the models"),
+    WithJsonSchema({"type": "boolean", "default": False}),
+]
+
 
 def router(repository: Repository) -> APIRouter:
     """The routes that describe the models of `repository`."""
     router = APIRouter(tags=["models"])
 
-    def describe(name: str, version: str | None = None) -> ModelDescription:
-        served = repository[name]
-        return ModelDescription.of(served.pick(version).model, served.predictors)
-
-    @router.get("/models", responses={200: {"links": LINKS}, **documented(500)})
-    async def list_models() -> ModelList:
+    @router.get("/models", responses={200: {"links": LINKS}, **documented(400, 500)})
+    async def list_models(brief: Brief = "false") -> ModelList | ModelSummaries:
         """Describe every model that is served, by the version that answers."""
-        return ModelList(models=[describe(name) for name in sorted(repository) if repository[name].predictors])
+        answering = [each for _, each in sorted(repository.items()) if each.predictors]
+        if brief not in ("true", "false"):
+            raise ProblemError(400, f"The query parameter brief is {clipped(brief, 60)}; send true or false.")
+        if brief == "true":
+            return ModelSummaries(models=[ModelSummary.of(each.pick().model, each.predictors) for each in answering])
+        return ModelList(models=[ModelDescription.of(each.pick().model, each.predictors) for each in answering])
 
     @router.get("/models/{name}", responses=documented(404, 500, 503))
-    async def describe_model(name: ModelName, version: Version = None) -> ModelDescription:
+    async def describe_model(name: ModelName, version: Version = None) -> ModelDetails:
         """Describe one model that is served."""
-        return describe(name, version)
+        served = repository[name]
+        return ModelDetails.of(served.pick(version).model, served.predictors)
 
     return router

@@ -1,6 +1,7 @@
 """Who is answered: checks the host, the web page's origin and the key of a request.
 
-A check runs only if a setting asks for it. The health routes need neither key nor host. Knows nothing of what the
+A check runs only if a setting asks for it. The health routes need neither key nor host, and the playground's page no
+key. Knows nothing of what the
 routes do.
 """
 
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http import problem_details
+from app.http import playground, problem_details
 from app.http.headers import ANSWER
 from app.http.problem_details import ProblemError
 from app.keys import KeyFile
@@ -25,6 +26,9 @@ from app.settings import Settings, variable
 
 HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
 """What orchestrators ask, by address and without a key."""
+
+OPEN = HEALTH | playground.paths()
+"""What is answered without a key. The playground asks its reader for one."""
 
 CHECKED = "host is checked"
 """Where a request's state says that its `Host` is one that a setting allows."""
@@ -125,7 +129,7 @@ class KeyCheck:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in HEALTH:
+        if scope["type"] == "http" and scope["path"] not in OPEN:
             key = _key(dict(scope["headers"]))
             name = self._keys.name_of(key) if key else None
             if name is None:

@@ -1,6 +1,6 @@
-"""The pages for people: the home page, and the documentation.
+"""The documentation, for people: Swagger UI. The home page is `playground`.
 
-The documentation is Swagger UI. It is served from the installed package `fastapi-offline`, so that it works on a closed
+It is served from the installed package `fastapi-offline`, so that it works on a closed
 network. All links hold behind a proxy's prefix as well.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -29,20 +28,6 @@ POLICY = (
 """What the documentation may load: its assets, and the one script in it, which is known by its hash."""
 
 KEPT = "private, max-age=86400"
-
-
-def home(title: str, root_path: str, links: Sequence[str]) -> Route:
-    """The page at the service's address, which leads to others."""
-    root = f"{root_path}/" if root_path else ""  # the page may be asked for by the prefix alone
-    items = "".join(f'<li><a href="{root}{link}">{link}</a></li>' for link in links)
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{items}</ul>'
-    )
-
-    async def show(_: Request) -> HTMLResponse:
-        return HTMLResponse(page)
-
-    return Route("/", show)
 
 
 def docs(title: str) -> list[BaseRoute]:

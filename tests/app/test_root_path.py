@@ -77,8 +77,9 @@ def test_docs_page_loads_all_that_it_names(client: Client, prefix: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", PREFIX, f"{PREFIX}/"])
 def test_page_at_the_address_leads_on(client: Client, path: str) -> None:
-    links = re.findall(r'href="([^"]*)"', client.get(path).text)
-    assert f"{PREFIX}/docs" in links
+    page = client.get(path).text
+    links = [link for link in re.findall(r'(?:href|src)="([^"]*)"', page) if not link.startswith("#")]
+    assert {f"{PREFIX}/docs", f"{PREFIX}/playground/app.js", f"{PREFIX}/playground/style.css"} < {*links}
     for link in links:
         assert client.get(link).status_code in (200, 503)
 
@@ -89,10 +90,10 @@ def test_document_names_the_prefix(client: Client) -> None:
 
 
 @BOTH
-def test_health_asks_for_no_key_and_all_else_does(locked: Client, prefix: str) -> None:
-    for path in ("/health/live", "/v2/health/live"):
+def test_health_and_the_page_ask_for_no_key_and_all_else_does(locked: Client, prefix: str) -> None:
+    for path in ("/health/live", "/v2/health/live", "/", "/playground/app.js"):
         assert locked.get(f"{prefix}{path}").status_code == 200
-    for path in ("/models", "/v2", "/metrics", "/docs", "/openapi.json", "/", "/nothing"):
+    for path in ("/models", "/v2", "/metrics", "/docs", "/openapi.json", "/nothing"):
         assert locked.get(f"{prefix}{path}").status_code == 401
         assert locked.get(f"{prefix}{path}", headers=KEY).status_code in (200, 404)
     assert locked.post(f"{prefix}/add", json={"expression": "1+1"}).status_code == 401
@@ -119,7 +120,7 @@ def test_prefix_gets_nobody_past_the_keys(locked: Client, path: str) -> None:
     assert locked.get(path).status_code == 401
 
 
-@pytest.mark.parametrize("declared", ["/health", "/v2", "/v2/health", "/add", "/docs", "/models"])
+@pytest.mark.parametrize("declared", ["/health", "/v2", "/v2/health", "/add", "/docs", "/models", "/playground"])
 def test_prefix_that_is_a_route_is_refused(declared: str) -> None:
     """It could not be told whether it is still there, or was taken off before the route."""
     with pytest.raises(WrongSetting, match=f"APP_ROOT_PATH is {declared}, which is a route of the service itself"):

@@ -17,7 +17,7 @@ from service import Service, running
 from starlette.types import ASGIApp
 
 from app import keys
-from app.http import guards
+from app.http import guards, playground
 from app.http.problem_details import title
 from app.keys import BrokenKeys, KeyFile
 from app.main import create_app, make_keys
@@ -27,6 +27,7 @@ KEY = keys.fresh_key()
 OTHER = keys.fresh_key()
 ADD = {"expression": "10+6"}
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
+PLAYGROUND = {"/", *(f"/playground/{name}" for name in playground.names())}
 
 
 @pytest.fixture
@@ -150,12 +151,14 @@ def paths(app: ASGIApp) -> set[str]:
     return {path.replace("{name}", "addition").replace("{number}", "1") for path in declared}
 
 
-def test_every_route_but_health_asks_for_a_key(locked: Client) -> None:
+def test_every_route_but_health_and_the_playgrounds_page_asks_for_a_key(locked: Client) -> None:
     assert {"/add", "/models/addition/predict/batch", "/v2/models/addition/infer"} < paths(locked.app)
-    for path in paths(locked.app) | {"/nowhere", "/", "/metrics", "/docs/assets/swagger-ui.css", "//health/live"}:
+    others = {"/nowhere", "/metrics", "/docs/assets/swagger-ui.css", "//health/live", "/playground", "/playground/"}
+    others |= {"/playground/index.html", "/playground/../models", "//playground/app.js", "/playground/app.js/"}
+    for path in paths(locked.app) | PLAYGROUND | others:
         for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PROPFIND"):
             answer = locked.request(method, path)
-            if path in HEALTH:
+            if path in HEALTH or path in PLAYGROUND:
                 assert answer.status_code != 401, (method, path)
             else:
                 assert answer.status_code == 401, (method, path)

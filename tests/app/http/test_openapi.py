@@ -36,7 +36,7 @@ MODELS = dict.fromkeys(POSTS, ("addition", "reversal")) | {
 """Which models each route may ask."""
 
 OF_CONNECTIONS = {"400", "408", "431"}
-GETS = ("/models", "/models/{name}", "/health/live", "/health/ready", "/metrics")
+GETS = ("/models", "/models/{name}", "/models/{name}/report/{file}", "/health/live", "/health/ready", "/metrics")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,8 @@ def test_types_are_checked(draft: Bundle, name: str) -> None:
     def double(graph: Any) -> None:
         output = graph.output[-1]
         for node in graph.node:
-            node.output[:] = ["inner" if each == output.name else each for each in node.output]
+            for names in (node.output, node.input):
+                names[:] = ["inner" if each == output.name else each for each in names]
         graph.node.append(helper.make_node("Cast", ["inner"], [output.name], to=TensorProto.DOUBLE))
         output.type.tensor_type.elem_type = TensorProto.DOUBLE
 

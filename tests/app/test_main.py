@@ -128,12 +128,13 @@ def test_variables_without_effect_are_logged_once(environment: dict[str, str], t
 @pytest.fixture
 def bundles(tmp_path: Path, environment: dict[str, str]) -> Path:
     """Two bundles whose networks cannot be run, one of them required."""
-    fakes.write_bundle(tmp_path, fakes.addition_manifest())
-    fakes.write_bundle(tmp_path, fakes.reversal_manifest())
-    environment["APP_MODELS_DIR"] = str(tmp_path)
+    models_dir = tmp_path / "models"
+    fakes.write_bundle(models_dir, fakes.addition_manifest())
+    fakes.write_bundle(models_dir, fakes.reversal_manifest())
+    environment["APP_MODELS_DIR"] = str(models_dir)
     environment["APP_REQUIRED_MODELS"] = '["addition"]'
     environment["APP_PORT"] = "0"
-    return tmp_path
+    return models_dir
 
 
 def test_altered_bundle_is_refused(bundles: Path) -> None:

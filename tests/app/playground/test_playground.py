@@ -352,8 +352,8 @@ def test_the_service_goes_and_comes_back(page: Page, one_model: Path) -> None:
         expect(page.locator("#notice")).to_be_empty()
 
 
-def test_behind_a_prefix_with_a_key_and_without_docs_and_metrics(page: Page, one_model: Path) -> None:
-    file = one_model.parent / "keys"
+def test_behind_a_prefix_with_a_key_and_without_docs_and_metrics(page: Page, one_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
     file.write_text(f"ci:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
     options = {"root_path": "/svc", "api_keys_file": file, "docs": False, "metrics": False}
     with service.running(models_dir=one_model, **options) as running:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import Field, PlainValidator, create_model
@@ -22,7 +21,7 @@ from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import MOST_FAULTS
 from app.http.schemas import RequestBody
 from app.serving.models import CONFIDENCE_DECIMALS, Explanation, Model
-from app.serving.predictor import Predictor
+from app.serving.predictor import ForEachPredictor, Predictor
 from seq2seq.bundle import BundleError
 from seq2seq.decoding import CANDIDATES, VARYING
 from seq2seq.problem import END_ID, Oracle, RuleBroken, kind_of, plural
@@ -194,7 +193,7 @@ class Explain:
     def __init__(self, single: Limits, batch: Limits):
         self._single = single
         self._batch = batch
-        self._messages: WeakKeyDictionary[Predictor, ExplainMessages] = WeakKeyDictionary()
+        self.messages = ForEachPredictor(ExplainMessages)
 
     def operations(self) -> Iterator[Operation]:
         for path, name, limits, handle in (
@@ -223,13 +222,6 @@ class Explain:
         messages = self.messages(predictor)
         found = await predictor.embed_each(messages.parse_batch(body), call.until)
         return Answer(to_json({"results": messages.each(found, messages.embedding), "model": messages.reference}))
-
-    def messages(self, predictor: Predictor) -> ExplainMessages:
-        """The requests and answers of a model that is served."""
-        found = self._messages.get(predictor)
-        if found is None:
-            found = self._messages[predictor] = ExplainMessages(predictor.model)
-        return found
 
     # The OpenAPI document
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 from pydantic import Field, PlainValidator, create_model
 from pydantic_core import to_json
@@ -18,7 +17,7 @@ from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import JSON, MOST_FAULTS, documented
 from app.http.schemas import MOST_ITEMS, Fault, RequestBody
 from app.serving.models import MOST_ALTERNATIVES, Model, ModelReference, Prediction
-from app.serving.predictor import Predictor
+from app.serving.predictor import ForEachPredictor, Predictor
 from seq2seq.problem import RuleBroken
 from seq2seq.vocabulary import Symbols
 
@@ -195,7 +194,7 @@ class Predict:
     def __init__(self, single: Limits, batch: Limits):
         self._single = single
         self._batch = batch
-        self._messages: WeakKeyDictionary[Predictor, Messages] = WeakKeyDictionary()
+        self.messages = ForEachPredictor(Messages)
 
     def operations(self) -> Iterator[Operation]:
         """The routes, short names first."""
@@ -228,13 +227,6 @@ class Predict:
             answers = predictor.predict_each(values, call.until)
         del body, values  # which may be large, and answers may take long
         return Answer(to_json({"results": messages.results(await answers, call.query), "model": messages.reference}))
-
-    def messages(self, predictor: Predictor) -> Messages:
-        """The requests and answers of a model that is served."""
-        found = self._messages.get(predictor)
-        if found is None:
-            found = self._messages[predictor] = Messages(predictor.model)
-        return found
 
     # The OpenAPI document
 

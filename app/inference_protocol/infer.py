@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from app.http import content_coding
 from app.http.headers import ANSWER
@@ -15,7 +14,7 @@ from app.inference_protocol import messages, tensors
 from app.inference_protocol.errors import TAG, protocol_documented
 from app.inference_protocol.messages import HEAD_BYTES
 from app.serving.models import Model
-from app.serving.predictor import Predictor
+from app.serving.predictor import ForEachPredictor, Predictor
 
 BINARY = "application/octet-stream"
 HEAD_BYTES_RAW = HEAD_BYTES.lower().encode("ascii")
@@ -24,8 +23,7 @@ ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 ONE_MODEL = "Have a model answer each item of a tensor; one that is refused fails the request."
 ONE_VERSION = "Have one version of a model answer each item of a tensor; one that is refused fails the request."
 
-_interfaces: WeakKeyDictionary[Predictor, tensors.Interface] = WeakKeyDictionary()
-"""Made once for each predictor: a problem is too large to be looked up by."""
+_interface = ForEachPredictor(lambda model: tensors.interface(model.problem))
 
 
 def operations(limits: Limits) -> Iterator[Operation]:
@@ -38,9 +36,7 @@ async def infer(call: Call, predictor: Predictor, body: bytes) -> Answer:
     """The model's answer to each item of a tensor. An item that is refused fails the request."""
     asked, binary = messages.parse_request(body, call.headers.get(HEAD_BYTES_RAW))
     until = min(call.until, call.began + asked.seconds)
-    interface = _interfaces.get(predictor)
-    if interface is None:
-        interface = _interfaces[predictor] = tensors.interface(predictor.model.problem)
+    interface = _interface(predictor)
     wanted = interface.wanted(asked)
     sources = interface.sources(asked, binary)
     request_id, n_best = asked.id, asked.n_best

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from app.serving.batching import AwaitingBatcher, Batcher, Bound
 from app.serving.counters import ModelMeasures
@@ -28,6 +29,7 @@ from seq2seq.vocabulary import FloatArray, Symbols
 logger = logging.getLogger("app")
 
 Computed = TypeVar("Computed")
+Made = TypeVar("Made")
 EachAnswer = Coroutine[Any, Any, list[Answer | RuleBroken]]
 Asked = tuple[Symbols, Sequence[int], bool]
 """What is to be explained: a source, the ids with which the answer begins, and whether to search for alternatives."""
@@ -239,3 +241,17 @@ class _Work:
         for place in wrong:
             logger.error("%s version %s answered %r with %r", name, version, sources[place], predictions[place].written)
         return predictions
+
+
+class ForEachPredictor(Generic[Made]):
+    """What is made of a model, once for each predictor: a model is too large to be looked up by."""
+
+    def __init__(self, make: Callable[[Model], Made]):
+        self._make = make
+        self._made: WeakKeyDictionary[Predictor, Made] = WeakKeyDictionary()
+
+    def __call__(self, predictor: Predictor) -> Made:
+        made = self._made.get(predictor)
+        if made is None:
+            made = self._made[predictor] = self._make(predictor.model)
+        return made

@@ -13,7 +13,10 @@ import time
 from dataclasses import asdict, replace
 from itertools import pairwise
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from seq2seq.decoding import Compute
 
 Problem = Literal["sums", "lists"]
 RECIPES: dict[str, str] = {"sums": "addition-three-terms", "lists": "reversal-six-three"}
@@ -34,7 +37,7 @@ def given(problem: str, seed: int) -> dict[str, Any]:
 
 def ours(problem: str, seed: int) -> dict[str, Any]:
     """Our recipe: same network, no more samples."""
-    from seq2seq.decoding import Autoregressive, RepeatVector
+    from seq2seq.decoding import wire
     from seq2seq.proving import running
     from training import fitting
     from training.recipes import RECIPES as ALL
@@ -45,19 +48,7 @@ def ours(problem: str, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
 
     models, task = fitted.models, recipe.problem
-    network: RepeatVector | Autoregressive
-    if recipe.family == "repeat_vector":
-        network = RepeatVector(
-            lambda sources: [models.encoder.predict_on_batch(sources)],
-            lambda states: models.decoder.predict_on_batch(states[0]),
-        )
-    else:
-        network = Autoregressive(
-            models.encoder.predict_on_batch,
-            lambda symbols, states: _step(models.decoder.predict_on_batch([symbols[:, None], *states])),
-            task.target_length,
-            task.target_vocabulary.padding_id,
-        )
+    network = wire(task, recipe.family, _compute(models.encoder), _compute(models.decoder))
     import numpy as np
 
     every = task.distinct(np.random.default_rng(seed), 4_096)
@@ -65,8 +56,8 @@ def ours(problem: str, seed: int) -> dict[str, Any]:
     return {"seconds": seconds, "samples": fitted.samples, "wrong": result.wrong, "of": result.checked}
 
 
-def _step(outputs: list[Any]) -> tuple[Any, list[Any]]:
-    return outputs[0], outputs[1:]
+def _compute(model: Any) -> Compute:
+    return lambda arrays: model.predict_on_batch(arrays if len(arrays) > 1 else arrays[0])
 
 
 def sustained(problem: str, seed: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from benchmarks import (
     cost,
     fitting,
     neighbours,
+    playground,
     pronunciation,
     serving,
     serving_report,
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         ("fitting", "words a second in training, and in PyTorch", _fitting, fitting.table_rows),
         ("neighbours", "what a large model costs the small ones beside it", _neighbours, neighbours.table_rows),
         ("tensors", "1,000 items a request, as binary tensors and as JSON", _tensors, tensors.table_rows),
+        ("playground", "the page at /: its size, and how soon an answer is seen", _playground, playground.table_rows),
         ("pronunciation", "others on the test words of an example", _pronunciation, pronunciation.table_rows),
     ):
         command = commands.add_parser(name, help=help_)
@@ -134,6 +136,10 @@ def _neighbours(options: argparse.Namespace) -> dict[str, Any]:
 def _tensors(options: argparse.Namespace) -> dict[str, Any]:
     rounds, seconds = options.rounds or (3 if options.quick else 5), 3 if options.quick else 5
     return tensors.run(options.models.resolve(), rounds=rounds, seconds=seconds)
+
+
+def _playground(options: argparse.Namespace) -> dict[str, Any]:
+    return playground.run(options.models.resolve(), rounds=options.rounds or (1 if options.quick else 5))
 
 
 def _pronunciation(options: argparse.Namespace) -> dict[str, Any]:

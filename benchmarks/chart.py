@@ -24,6 +24,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
         "fitting": _fitting,
         "neighbours": _neighbours,
         "tensors": _tensors,
+        "playground": _playground,
     }[data["benchmark"]](data)
     if not data["rows"]:
         return
@@ -181,6 +182,14 @@ def _lines(title: str, label: str, x: str, rows: Sequence[Mapping[str, Any]], na
         axes.legend()
 
     return panel
+
+
+def _playground(data: Mapping[str, Any]) -> list[Any]:
+    figures = dict.fromkeys(row["figure"] for row in data["rows"])
+    return [
+        _bars(each, [(row["model"], row["median"]) for row in data["rows"] if row["figure"] == each], form="{:,.1f}")
+        for each in figures
+    ]
 
 
 def _tensors(data: Mapping[str, Any]) -> list[Any]:

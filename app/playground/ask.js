@@ -4,7 +4,7 @@ import { Offline, Problem, askIfOffered, details, json, modelPath, symbolsRead }
 import { attentionMap } from "./attention.js";
 import { candidates, isChanged } from "./candidates.js";
 import { compareFigure } from "./compare.js";
-import { copyButton, figure, h, milliseconds, percent, replace, symbolOf } from "./dom.js";
+import { copyButton, figure, h, intro, milliseconds, percent, replace, symbolOf } from "./dom.js";
 import { briefEvidence } from "./evidence.js";
 import { placeOf, room, textOf, valueOf } from "./form.js";
 import { byPeak, heatmap, inOrder, legend } from "./heatmap.js";
@@ -150,16 +150,10 @@ export function askView(context) {
   const root = h(
     "div",
     { class: "ask" },
-    h(
-      "div",
-      { class: "intro" },
-      h("h1", {}, "Watch a network read, and write"),
-      h(
-        "p",
-        { class: "lede" },
-        "Each model here is a pair of small LSTM networks. One reads what you type, symbol by symbol, and keeps what matters. " +
-          "The other writes the answer from that memory. All you see below is what they really computed, just now.",
-      ),
+    intro(
+      "Watch a network read, and write",
+      "Each model here is a pair of small LSTM networks. One reads what you type, symbol by symbol, and keeps what matters. " +
+        "The other writes the answer from that memory. All you see below is what they really computed, just now.",
     ),
     h(
       "section",

@@ -97,6 +97,15 @@ export function symbolOf(symbol) {
 }
 
 /**
+ * What a view begins with.
+ * @param {string} title
+ * @param {string} lede
+ * @param {...(Child | Child[])} more
+ */
+export const intro = (title, lede, ...more) =>
+  h("div", { class: "intro" }, h("h1", {}, title), h("p", { class: "lede" }, lede), ...more);
+
+/**
  * The same in words.
  * @param {string | number} symbol
  */

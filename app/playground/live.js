@@ -1,7 +1,7 @@
 // The live view: what the service does now, drawn from its metrics, a reading each second.
 
 import { json, modelPath, request } from "./api.js";
-import { figure, grouped, h, milliseconds, replace, svg } from "./dom.js";
+import { figure, grouped, h, intro, milliseconds, replace, svg } from "./dom.js";
 import { between, buckets, parse, quantile, total } from "./metrics.js";
 
 /** @typedef {import("./metrics.js").Reading} Reading */
@@ -54,15 +54,9 @@ export function liveView(context) {
   const root = h(
     "div",
     { class: "live" },
-    h(
-      "div",
-      { class: "intro" },
-      h("h1", {}, "The service at work"),
-      h(
-        "p",
-        { class: "lede" },
-        "Figures of all its processes, read once a second from the address that Prometheus reads. Nothing moves? Send it something to do.",
-      ),
+    intro(
+      "The service at work",
+      "Figures of all its processes, read once a second from the address that Prometheus reads. Nothing moves? Send it something to do.",
       context.models.length > 0 && h("p", { class: "send" }, send, status),
     ),
     requests.root,

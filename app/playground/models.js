@@ -1,7 +1,7 @@
 // The view of the models: what is known of each, its card and plots, its versions and its files.
 
 import { details, hasKey, modelPath, request, ROOT } from "./api.js";
-import { bytesOf, copyButton, grouped, h, replace } from "./dom.js";
+import { bytesOf, copyButton, grouped, h, intro, replace } from "./dom.js";
 import { evidenceFigure } from "./evidence.js";
 import { textOf } from "./form.js";
 import { markdown } from "./markdown.js";
@@ -19,16 +19,10 @@ export function modelsView(context) {
   const root = h(
     "div",
     { class: "models" },
-    h(
-      "div",
-      { class: "intro" },
-      h("h1", {}, "What is known of each model"),
-      h(
-        "p",
-        { class: "lede" },
-        "A model is a folder, sealed when it was trained. It holds the networks, what was found out about their answers, " +
-          "and the SHA-256 of every file. The service checks all of it before it serves a model.",
-      ),
+    intro(
+      "What is known of each model",
+      "A model is a folder, sealed when it was trained. It holds the networks, what was found out about their answers, " +
+        "and the SHA-256 of every file. The service checks all of it before it serves a model.",
       h("nav", { "aria-label": "Models on this page" }, contents),
     ),
     list,

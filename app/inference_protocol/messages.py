@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.http import validation
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.serving.models import MOST_ALTERNATIVES
 from app.text import clipped
 
@@ -37,7 +38,7 @@ class RequestRefused(ProblemError):
     """A request that the protocol or the model does not accept: 400. The message says what is wrong, and where."""
 
     def __init__(self, message: str):
-        super().__init__(400, clipped(message, LONGEST_REFUSAL))
+        super().__init__(ProblemType.BAD_REQUEST, clipped(message, LONGEST_REFUSAL))
 
 
 class ProtocolMessage(BaseModel):

@@ -19,7 +19,7 @@ from app.api import models as models_api
 from app.api import reports as reports_api
 from app.api.explain import Explain
 from app.api.predict import SHORT_NAMES, Predict
-from app.http import catalogue, guards, openapi, pages, playground
+from app.http import catalogue, guards, openapi, pages, playground, problem_pages
 from app.http.bodies import Bodies
 from app.http.headers import PageHeaders
 from app.http.lane import Lane, Limits, Operation
@@ -240,12 +240,12 @@ def _routes(
     ]
     routes = [route for router in routers for route in router.routes]
     openapi.finish(routes)
-    links = ["models", "health/ready", "v2", *(["metrics"] if settings.metrics else [])]
+    links = ["models", "health/ready", "v2", "problems", *(["metrics"] if settings.metrics else [])]
     if settings.docs:
         routes += pages.docs(TITLE)
         links = ["docs", "openapi.json", *links]
     prefix = settings.root_path
-    routes += playground.routes(prefix, links)
+    routes += [*playground.routes(prefix, links), *problem_pages.routes(prefix)]
     paths = [*(getattr(route, "path", "") for route in routes), *(operation.path for operation in operations)]
     if prefix and any(f"{path}/".startswith(f"{prefix}/") for path in paths):
         raise WrongSetting(

@@ -111,6 +111,12 @@ class ExplainMessages(Messages):
 
     # The OpenAPI document
 
+    def _one_of_all(self) -> dict[str, Any]:
+        """A symbol that the model writes; texts and integers apart, because generated clients need it so."""
+        kinds = {"string": str, "integer": int}
+        known = {name: [each for each in self._ids if isinstance(each, kind)] for name, kind in kinds.items()}
+        return {"anyOf": [{"type": name, "enum": each} for name, each in known.items() if each], "description": NOTHING}
+
     def schemas(self) -> dict[str, dict[str, Any]]:
         """JSON Schemas of what these routes take and give, less what they share with predict."""
         known = super().schemas()
@@ -137,7 +143,7 @@ class ExplainMessages(Messages):
         states = {"type": "array", "items": NUMBERS}
         prefix = {
             "type": "array",
-            "items": written | ({"enum": [*self._ids]} if len(self._ids) <= MOST_IN_ENUM else {}),
+            "items": self._one_of_all() if len(self._ids) <= MOST_IN_ENUM else written,
             "maxItems": self.model.problem.target_length,
             "description": "The first symbols of the answer, which goes on from there",
         }

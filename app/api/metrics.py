@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.http.problem_details import documented
+from app.http.problem_types import ProblemType
 from app.operations import metrics
 from app.operations.shared_metrics import SharedMetrics
 
@@ -16,7 +17,10 @@ def router(workers: SharedMetrics) -> APIRouter:
         "/metrics",
         name="metrics",
         response_class=Response,
-        responses={200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}}, **documented(500)},
+        responses={
+            200: {"content": {metrics.CONTENT_TYPE: {"schema": {"type": "string"}}}},
+            **documented(ProblemType.INTERNAL_ERROR),
+        },
     )
     async def show() -> Response:
         """Show counts, times and sizes in Prometheus' text format."""

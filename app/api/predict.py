@@ -15,6 +15,7 @@ from app.http import validation
 from app.http.lane import NO_QUERY, Answer, Call, Limits, Operation, Query
 from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import JSON, MOST_FAULTS, documented
+from app.http.problem_types import ProblemType
 from app.http.schemas import MOST_ITEMS, Fault, RequestBody
 from app.serving.models import MOST_ALTERNATIVES, Model, ModelReference, Prediction
 from app.serving.predictor import ForEachPredictor, Predictor
@@ -58,7 +59,19 @@ MIN_CONFIDENCE_DESCRIBED = {
     "description": "Answers of less confidence are null, and `reason` says so",
     "schema": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.9]},
 }
-ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+ERRORS = (
+    ProblemType.BAD_REQUEST,
+    ProblemType.NOT_SUPPORTED,
+    ProblemType.UNKNOWN_MODEL,
+    ProblemType.BODY_TOO_LARGE,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE,
+    ProblemType.INVALID_BODY,
+    ProblemType.QUEUE_FULL,
+    ProblemType.INTERNAL_ERROR,
+    ProblemType.MODEL_UNAVAILABLE,
+    ProblemType.OVERLOADED,
+    ProblemType.DEADLINE_PASSED,
+)
 WITHHELD = "Why the answer is null, where its confidence is below min_confidence"
 CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
 

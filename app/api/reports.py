@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.http.problem_details import ProblemError, documented
+from app.http.problem_types import ProblemType
 from app.http.schemas import ModelName, Version
 from app.serving.models import Model
 from app.serving.repository import Repository
@@ -37,7 +38,7 @@ def router(repository: Repository) -> APIRouter:
         response_class=Response,
         responses={
             200: {"content": {"text/markdown": described, "image/png": described}},
-            **documented(404, 500, 503),
+            **documented(ProblemType.UNKNOWN_MODEL, ProblemType.INTERNAL_ERROR, ProblemType.MODEL_UNAVAILABLE),
         },
     )
     async def show_report(request: Request, name: ModelName, file: FileName, version: Version = None) -> Response:
@@ -46,7 +47,9 @@ def router(repository: Repository) -> APIRouter:
         files = readable(model)
         if file not in files:
             known = ", ".join(files) or "none"
-            raise ProblemError(404, f"The report of {name} has no file {clipped(file, 60)}; there are {known}.")
+            raise ProblemError(
+                ProblemType.UNKNOWN_MODEL, f"The report of {name} has no file {clipped(file, 60)}; there are {known}."
+            )
         headers = {"ETag": f'"{model.manifest.files[FOLDER + file].sha256}"', "Cache-Control": KEPT}
         if headers["ETag"] == request.headers.get("if-none-match"):
             return Response(status_code=304, headers=headers)
@@ -54,7 +57,7 @@ def router(repository: Repository) -> APIRouter:
         try:
             content = await run_in_threadpool(bundle.content, FOLDER + file)
         except BundleError as error:
-            raise ProblemError(503, f"The file {file} {clipped(error.fault)}.") from error
+            raise ProblemError(ProblemType.MODEL_UNAVAILABLE, f"The file {file} {clipped(error.fault)}.") from error
         return Response(content, headers=headers, media_type=MEDIA_TYPES[PurePath(file).suffix])
 
     return router

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope
 
 from app.http import content_coding
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 
 Headers = Mapping[bytes, bytes]
 
@@ -75,12 +76,12 @@ def headers_of(scope: Scope) -> Headers:
 
 
 def _too_large(limit: int) -> ProblemError:
-    return ProblemError(413, f"The body is larger than {limit} bytes, the limit of this route.")
+    return ProblemError(ProblemType.BODY_TOO_LARGE, f"The body is larger than {limit} bytes, the limit of this route.")
 
 
 def _no_room(most: int) -> ProblemError:
     return ProblemError(
-        503,
+        ProblemType.OVERLOADED,
         f"The service holds {most} bytes of unfinished request bodies, which is its limit. Try again in 1 second.",
         headers={"Retry-After": "1"},
     )

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.http.problem_details import ProblemError, response
+from app.http.problem_types import ProblemType
 from app.http.validation import Invalid
 from app.serving.batching import DeadlinePassed, QueueFull
 from app.serving.predictor import NoExplanation, NoSearch
@@ -24,21 +25,26 @@ from app.text import clipped
 
 def _invalid(error: Invalid) -> ProblemError:
     detail = str(error) if error.count == 1 else f"{error}; and {error.count - 1} more, see errors"
-    return ProblemError(422, f"{detail[:1].upper()}{detail[1:]}.", errors=error.faults)
+    return ProblemError(ProblemType.INVALID_BODY, f"{detail[:1].upper()}{detail[1:]}.", errors=error.faults)
 
 
 CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda error: error,
-    ClientDisconnect: lambda _: ProblemError(400, "The connection was closed before the whole request arrived."),
-    UnknownModel: lambda error: ProblemError(404, clipped(str(error))),
-    UnknownVersion: lambda error: ProblemError(404, clipped(str(error))),
-    NoSearch: lambda error: ProblemError(400, clipped(str(error))),
-    NoExplanation: lambda error: ProblemError(400, clipped(str(error))),
+    ClientDisconnect: lambda _: ProblemError(
+        ProblemType.BAD_REQUEST, "The connection was closed before the whole request arrived."
+    ),
+    UnknownModel: lambda error: ProblemError(ProblemType.UNKNOWN_MODEL, clipped(str(error))),
+    UnknownVersion: lambda error: ProblemError(ProblemType.UNKNOWN_MODEL, clipped(str(error))),
+    NoSearch: lambda error: ProblemError(ProblemType.NOT_SUPPORTED, clipped(str(error))),
+    NoExplanation: lambda error: ProblemError(ProblemType.NOT_SUPPORTED, clipped(str(error))),
     Invalid: _invalid,
-    QueueFull: lambda _: ProblemError(429, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"}),
-    NotLoaded: lambda error: ProblemError(503, clipped(str(error))),
+    QueueFull: lambda _: ProblemError(
+        ProblemType.QUEUE_FULL, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"}
+    ),
+    NotLoaded: lambda error: ProblemError(ProblemType.MODEL_UNAVAILABLE, clipped(str(error))),
     DeadlinePassed: lambda _: ProblemError(
-        504, "The deadline passed before the request's turn came. Allow more time, or try again later."
+        ProblemType.DEADLINE_PASSED,
+        "The deadline passed before the request's turn came. Allow more time, or try again later.",
     ),
 }
 
@@ -62,20 +68,20 @@ async def _on_exception(request: Request, error: Exception) -> Response | None:
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
     """What Starlette raises for a route that does not exist, or a method that a route does not take."""
-    path, headers = clipped(request.scope["path"], 60), dict(error.headers or {})
+    path = request.scope["path"]
     if error.status_code == 404:
-        return response(request.scope, no_route(request.scope["path"], has_docs=bool(request.app.openapi_url)))
+        return response(request.scope, no_route(path, has_docs=bool(request.app.openapi_url)))
     if error.status_code == 405:
-        return response(request.scope, wrong_method(path, request.method, headers["Allow"].split(", ")))
-    return response(request.scope, ProblemError(error.status_code, clipped(str(error.detail)), headers=headers))
+        return response(request.scope, wrong_method(path, request.method, (error.headers or {})["Allow"].split(", ")))
+    raise error  # which nothing here is known to raise: a failure of the service
 
 
 def no_route(path: str, *, has_docs: bool) -> ProblemError:
     hint = "; try it without the slash at the end" if path.endswith("/") else "; see /docs" if has_docs else ""
-    return ProblemError(404, f"There is no route {clipped(path, 60)}{hint}.")
+    return ProblemError(ProblemType.UNKNOWN_ROUTE, f"There is no route {clipped(path, 60)}{hint}.")
 
 
 def wrong_method(path: str, method: str, allowed: list[str]) -> ProblemError:
     allow = ", ".join(sorted(allowed))
     detail = f"{clipped(path, 60)} answers {allow}, not {clipped(method, 20)}."
-    return ProblemError(405, detail, headers={"Allow": allow})
+    return ProblemError(ProblemType.WRONG_METHOD, detail, headers={"Allow": allow})

@@ -9,6 +9,7 @@ import re
 import zlib
 
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.text import clipped
 
 FORMATS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
@@ -31,7 +32,7 @@ def decoded(body: bytes, coding: bytes, limit: int) -> bytes:
     if len(names) > 1 or name not in FORMATS:
         known = ", ".join(FORMATS)
         raise ProblemError(
-            415,
+            ProblemType.UNSUPPORTED_MEDIA_TYPE,
             f"The header Content-Encoding is {clipped(given, 60)}; send one of {known}, or a body without coding.",
             headers={"Accept-Encoding": known},
         )
@@ -39,11 +40,13 @@ def decoded(body: bytes, coding: bytes, limit: int) -> bytes:
     try:
         inflated = inflater.decompress(body, limit + 1)
     except zlib.error:
-        raise ProblemError(400, f"The body is not {name}, as the header Content-Encoding says.") from None
+        raise ProblemError(
+            ProblemType.BAD_REQUEST, f"The body is not {name}, as the header Content-Encoding says."
+        ) from None
     if len(inflated) > limit:
-        raise ProblemError(413, f"The body is larger than {limit} bytes once it is inflated.")
+        raise ProblemError(ProblemType.BODY_TOO_LARGE, f"The body is larger than {limit} bytes once it is inflated.")
     if not inflater.eof or inflater.unused_data:
-        raise ProblemError(400, f"The body does not end where its {name} data does.")
+        raise ProblemError(ProblemType.BAD_REQUEST, f"The body does not end where its {name} data does.")
     return inflated
 
 

@@ -1,8 +1,7 @@
 """Who is answered: checks the host, the web page's origin and the key of a request.
 
-A check runs only if a setting asks for it. The health routes need neither key nor host, and the playground's page no
-key. Knows nothing of what the
-routes do.
+A check runs only if a setting asks for it. The health routes need neither key nor host. The pages of the
+playground and of problems need no key. Knows nothing of what the routes do.
 """
 
 from __future__ import annotations
@@ -18,17 +17,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http import playground, problem_details
+from app.http import playground, problem_details, problem_pages
 from app.http.headers import ANSWER
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.keys import KeyFile
 from app.settings import Settings, variable
 
 HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
 """What orchestrators ask, by address and without a key."""
 
-OPEN = HEALTH | playground.paths()
-"""What is answered without a key. The playground asks its reader for one."""
+OPEN = HEALTH | playground.paths() | problem_pages.paths()
+"""What is answered without a key. The playground asks its reader for one, and errors lead to the pages of problems."""
 
 CHECKED = "host is checked"
 """Where a request's state says that its `Host` is one that a setting allows."""
@@ -41,12 +41,12 @@ CORS_TAKEN = ("Authorization", "X-API-Key", "X-Request-ID", "X-Timeout-Ms", "tra
 CORS_SHOWN = ("X-Request-ID", "Retry-After", TENSORS)
 
 NO_KEY = ProblemError(
-    401,
+    ProblemType.UNAUTHORIZED,
     "This service asks for an API key; send it as Authorization: Bearer KEY, or as X-API-Key: KEY.",
     headers={"WWW-Authenticate": "Bearer"},
 )
 WRONG_KEY = ProblemError(
-    401,
+    ProblemType.UNAUTHORIZED,
     "The API key is unknown; it may have been replaced.",
     headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
 )
@@ -54,9 +54,11 @@ FOREIGN_PAGE = (
     "A web page of another origin may not change what is served. Ask without a browser, or name this service's host in "
     f"{variable('allowed_hosts')}."
 )
-WRONG_HOST = ProblemError(400, "The header Host is missing, or names a host that this service does not answer for.")
+WRONG_HOST = ProblemError(
+    ProblemType.HOST_NOT_ALLOWED, "The header Host is missing, or names a host that this service does not answer for."
+)
 NOT_LOOPBACK = ProblemError(
-    400,
+    ProblemType.HOST_NOT_ALLOWED,
     "This service listens on a loopback address. It answers requests for localhost, 127.0.0.1 or [::1] only, unless "
     f"{variable('allowed_hosts')} names their Host.",
 )
@@ -118,7 +120,7 @@ def refuse_foreign_pages(request: Request) -> None:
         each.fullmatch(host.encode("latin-1")) for each in (LOOPBACK, ADDRESS)
     )
     if origin.rpartition("//")[2] != host or not is_safe:
-        raise ProblemError(403, FOREIGN_PAGE)
+        raise ProblemError(ProblemType.FORBIDDEN, FOREIGN_PAGE)
 
 
 class KeyCheck:
@@ -191,7 +193,7 @@ class _Refusal(Response):
         headers = {
             name: plain.headers[name] for name in ("vary", "access-control-allow-origin") if name in plain.headers
         }
-        self._problem = ProblemError(plain.status_code, detail, headers=headers)
+        self._problem = ProblemError(ProblemType.HOST_NOT_ALLOWED, detail, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await problem_details.response(scope, self._problem)(scope, receive, send)

@@ -21,6 +21,7 @@ from app.http.bodies import Bodies, Headers, headers_of
 from app.http.headers import ANSWER
 from app.http.middleware import HEADER, STATUS, WHOLE, route_found
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.serving.models import MOST_ALTERNATIVES
 from app.serving.predictor import Predictor
 from app.serving.repository import Repository
@@ -212,10 +213,12 @@ def read_query(query: bytes) -> Query:
     try:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
     except ValueError:
-        raise ProblemError(400, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer.") from None
+        raise ProblemError(
+            ProblemType.BAD_REQUEST, f"The query holds more than {MOST_PARAMETERS} parameters; send fewer."
+        ) from None
     for name in Query._fields:
         if len(given.get(name, ())) > 1:
-            raise ProblemError(400, f"The query parameter {name} is given twice; send it once.")
+            raise ProblemError(ProblemType.BAD_REQUEST, f"The query parameter {name} is given twice; send it once.")
     version, n_best, least = (given.get(name, [None])[0] for name in Query._fields)
     if n_best is not None and n_best not in N_BEST:
         raise _wrong("n_best", n_best, f"a whole number from 1 to {MOST_ALTERNATIVES}")
@@ -225,7 +228,7 @@ def read_query(query: bytes) -> Query:
 
 
 def _wrong(name: str, given: str, right: str) -> ProblemError:
-    return ProblemError(400, f"The query parameter {name} is {clipped(given, 60)}; send {right}.")
+    return ProblemError(ProblemType.BAD_REQUEST, f"The query parameter {name} is {clipped(given, 60)}; send {right}.")
 
 
 def _require_json(headers: Headers) -> None:
@@ -233,7 +236,9 @@ def _require_json(headers: Headers) -> None:
     declared = headers.get(b"content-type", b"")
     if declared != MEDIA_TYPE and not _is_json(declared.decode("latin-1")):
         fault = f"is {clipped(declared.decode('latin-1'), 60)}" if declared else "is missing"
-        raise ProblemError(415, f"The header Content-Type {fault}; send {MEDIA_TYPE.decode('ascii')}.")
+        raise ProblemError(
+            ProblemType.UNSUPPORTED_MEDIA_TYPE, f"The header Content-Type {fault}; send {MEDIA_TYPE.decode('ascii')}."
+        )
 
 
 def _is_json(content_type: str) -> bool:
@@ -248,5 +253,8 @@ def seconds_granted(headers: Headers, most: float) -> float:
         return most
     if not given.isdigit() or len(given) > MOST_DIGITS or not int(given):
         fault = clipped(given.decode("latin-1"), 60)
-        raise ProblemError(400, f"The header X-Timeout-Ms is {fault}; send a whole number of milliseconds, at least 1.")
+        raise ProblemError(
+            ProblemType.BAD_REQUEST,
+            f"The header X-Timeout-Ms is {fault}; send a whole number of milliseconds, at least 1.",
+        )
     return min(most, int(given) / 1_000)

@@ -18,6 +18,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import problem_details
+from app.http.problem_types import ProblemType
 from app.serving.counters import Traffic
 
 HEADER = b"x-request-id"
@@ -73,10 +74,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        state = scope.setdefault("state", {})
         if root_path := self._root_path or scope.get("root_path", ""):
             take_off(root_path, scope)
+            state[problem_details.PREFIX] = root_path
         id_ = request_id(scope)
-        scope.setdefault("state", {})["request_id"] = id_.decode("ascii")
+        state["request_id"] = id_.decode("ascii")
         began = perf_counter()
         status = 0
 
@@ -99,7 +102,7 @@ class RequestMiddleware:
             if status:
                 raise
             problem = problem_details.ProblemError(
-                500, "The service failed to answer; the request id names it in the log."
+                ProblemType.INTERNAL_ERROR, "The service failed to answer; the request id names it in the log."
             )
             await problem_details.response(scope, problem)(scope, receive, send_with_id)
         finally:

@@ -24,6 +24,7 @@ from app.http.guards import HEALTH
 from app.http.lane import MOST_DIGITS
 from app.http.middleware import SANE
 from app.http.problem_details import Problem
+from app.http.problem_types import ProblemType
 from app.http.schemas import PLACES
 
 SCHEMAS = "#/components/schemas/{model}"
@@ -35,6 +36,14 @@ TIMEOUT_DESCRIBED = {
 }
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 """FastAPI's own description of invalid requests. No route gives that answer."""
+
+OF_CONNECTIONS = (
+    ProblemType.BAD_REQUEST,
+    ProblemType.HOST_NOT_ALLOWED,
+    ProblemType.REQUEST_TIMEOUT,
+    ProblemType.HEADERS_TOO_LARGE,
+)
+"""What a connection refuses by itself, whatever the route."""
 
 KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -207,7 +216,9 @@ def _add_examples(operation: dict[str, Any], places: Mapping[str, list[str]]) ->
 def _add_keys(path: str, operation: dict[str, Any]) -> None:
     """Have an operation ask for a key, and refuse a request without one."""
     operation["security"] = [{name: []} for name in KEY_SCHEMES]
-    operation["responses"]["401"] = problem_details.described(401, problem_details.content(path, 401))
+    problem_details.describe(
+        operation["responses"], ProblemType.UNAUTHORIZED, is_protocol=problem_details.is_inference_protocol(path)
+    )
 
 
 def _add_errors_of_connections(path: str, operation: dict[str, Any]) -> None:
@@ -216,11 +227,10 @@ def _add_errors_of_connections(path: str, operation: dict[str, Any]) -> None:
     It gives a problem where it cannot tell yet which route is meant, so under the inference protocol either may come.
     """
     answers = operation["responses"]
-    for status in (400, 408, 431):
-        answer = answers.setdefault(str(status), problem_details.described(status, {}))
-        answer["content"] |= problem_details.problem_content(status)
-        if status != 431:
-            answer["content"] |= problem_details.content(path, status)
+    for each in OF_CONNECTIONS:
+        problem_details.describe(answers, each)
+        if problem_details.is_inference_protocol(path) and each is not ProblemType.HEADERS_TOO_LARGE:
+            problem_details.describe(answers, each, is_protocol=True)
     operation["responses"] = dict(sorted(answers.items()))
 
 

@@ -2,23 +2,22 @@
 
 `ProblemError` is what the service raises, and `catalogue` says which other exceptions stand for one. `documented`
 describes them in the OpenAPI document. Under `/v2` an error has the form of the Open Inference Protocol instead.
-Knows no models.
+`problem_types` says which types there are. Knows no models.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field
-from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.http import headers
+from app.http import headers, problem_types
+from app.http.problem_types import ProblemType
 from app.http.schemas import Fault
 from app.text import clipped
 
@@ -27,44 +26,11 @@ JSON = "application/json"
 INFERENCE_PROTOCOL = "/v2"
 """Where the routes of the Open Inference Protocol are."""
 
+PREFIX = "prefix"
+"""Where a request's state has the prefix under which a proxy serves the API, if there is one."""
+
 MOST_FAULTS = 20
 """How many faults one answer lists."""
-
-RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""What RFC 9110 calls these statuses. Python 3.11 has older names."""
-
-MEANINGS = {
-    400: "A header, a query parameter or the compressed body is wrong, or the model cannot do what the query asks.",
-    401: "The API key is missing or unknown.",
-    404: "The route, the model or the version does not exist.",
-    408: "The request did not arrive in time.",
-    413: "The body is larger than this route allows.",
-    415: "The body is not declared as JSON, or its content coding is unknown.",
-    422: "The body is not valid: `errors` says what is wrong, where, and what would be right.",
-    429: "The queue is full; `Retry-After` says when to try again.",
-    431: "The request line and headers are too large.",
-    500: "The service failed; the request may be fine.",
-    503: "The service or the model is not ready, or too many bodies arrive at once: then `Retry-After` says when to try"
-    " again.",
-    504: "The deadline passed before the request's turn came; no work was spent on it.",
-}
-DETAILS = {
-    400: "The query parameter version is given twice; send it once.",
-    401: "The API key is unknown; it may have been replaced.",
-    403: "A web page of another origin may not change what is served.",
-    404: "There is no route /modles; see /docs.",
-    405: "/models answers GET, HEAD, not POST.",
-    408: "The request did not arrive in time.",
-    413: "The body is larger than 65536 bytes, the limit of this route.",
-    415: "The header Content-Type is missing; send application/json.",
-    422: "The body is empty; send an object.",
-    429: "The queue is full. Try again in 1 second.",
-    431: "The request line and headers are too large.",
-    500: "The service failed to answer; the request id names it in the log.",
-    503: "The service is stopping; try another instance, or again shortly.",
-    504: "The deadline passed before the request's turn came. Allow more time, or try again later.",
-}
-"""What errors say, for the examples in the OpenAPI document."""
 
 HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "How to bring a key", "schema": {"type": "string"}, "required": True}},
@@ -77,8 +43,11 @@ HEADERS: dict[int, dict[str, Any]] = {
 class Problem(BaseModel):
     """Why a request was not answered, as RFC 9457 has it."""
 
-    type: str = Field(default="about:blank", description="Kind of problem; about:blank where the status says it all")
-    title: str = Field(description="What the status means")
+    type: str = Field(
+        description="Address of a page about this type of problem, with the prefix behind which the service is, if any",
+        json_schema_extra={"format": "uri-reference"},
+    )
+    title: str = Field(description="Name of the type")
     status: int = Field(description="The HTTP status")
     detail: str = Field(description="What was wrong with this request")
     instance: str = Field(description="Path of the request")
@@ -91,18 +60,19 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """A request that is not answered: the status, and what was wrong."""
+    """A request that is not answered: the type of the problem, and what was wrong."""
 
     def __init__(
         self,
-        status: int,
+        type_: ProblemType,
         detail: str,
         *,
         errors: Sequence[Fault] | None = None,
         headers: Mapping[str, str] | None = None,
     ):
         super().__init__(detail)
-        self.status = status
+        self.type = type_
+        self.status = type_.status
         self.detail = detail
         self.errors = errors
         self.headers = headers
@@ -111,66 +81,68 @@ class ProblemError(Exception):
 def out_of_files(error: OSError) -> ProblemError:
     """The problem of a route that needs a file which the system does not open."""
     return ProblemError(
-        503, f"A file cannot be opened now: {error.strerror}. Try again in 1 second.", headers={"Retry-After": "1"}
+        ProblemType.OVERLOADED,
+        f"A file cannot be opened now: {error.strerror}. Try again in 1 second.",
+        headers={"Retry-After": "1"},
     )
 
 
 def response(scope: Scope, error: ProblemError) -> Response:
     """A problem as the answer to the request of `scope`."""
-    if is_inference_protocol(scope["path"]):
-        answer = Response(to_json({"error": error.detail}), error.status, error.headers, JSON)
-    else:
-        answer = Response(json.dumps(_problem(scope, error).model_dump()), error.status, error.headers, MEDIA_TYPE)
+    content, media_type = body(error, scope["path"], scope.get("state", {}))
+    answer = Response(json.dumps(content), error.status, error.headers, media_type)
     answer.raw_headers += headers.ANSWER
     return answer
 
 
-def _problem(scope: Scope, error: ProblemError) -> Problem:
-    return Problem(
-        title=title(error.status),
+def body(error: ProblemError, path: str, state: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What the answer to a request to `path` says, and its media type. `state` has the request's id and prefix."""
+    if is_inference_protocol(path):
+        return {"error": error.detail}, JSON
+    problem = Problem(
+        type=f"{state.get(PREFIX, '')}{problem_types.PATH}/{error.type.slug}",
+        title=error.type.title,
         status=error.status,
         detail=error.detail,
-        instance=clipped(quote(scope["path"])),
-        request_id=scope.get("state", {}).get("request_id", ""),
+        instance=clipped(quote(path)),
+        request_id=state.get("request_id", ""),
         errors=None if error.errors is None else list(error.errors),
     )
+    return problem.model_dump(), MEDIA_TYPE
 
 
 def is_inference_protocol(path: str) -> bool:
     return path == INFERENCE_PROTOCOL or path.startswith(f"{INFERENCE_PROTOCOL}/")
 
 
-def title(status: int) -> str:
-    """What a status means."""
-    return RENAMED.get(status) or HTTPStatus(status).phrase
+def example(type_: ProblemType, path: str, prefix: str = "") -> tuple[dict[str, Any], str]:
+    """What the answer to a request to `path` that meets this type says, and its media type."""
+    error = ProblemError(type_, type_.detail, errors=type_.faults or None)
+    return body(error, path, {PREFIX: prefix, "request_id": "b0f18675a0957484"})
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of these errors, for a route that can give them."""
-    return {status: described(status, problem_content(status)) for status in statuses}
+# The OpenAPI document
 
 
-def described(status: int, content: dict[str, Any], meanings: Mapping[int, str] = MEANINGS) -> dict[str, Any]:
-    """The OpenAPI description of one error, with its headers."""
-    found = {"description": meanings[status], "content": content}
-    return found | {"headers": HEADERS[status]} if status in HEADERS else found
+def documented(*types: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of these errors, by status, for a route that can give them."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for each in types:
+        describe(answers, each)
+    return answers
 
 
-def content(path: str, status: int) -> dict[str, Any]:
-    """An error of this path as the OpenAPI document has it."""
-    return protocol_content(status) if is_inference_protocol(path) else problem_content(status)
-
-
-def problem_content(status: int) -> dict[str, Any]:
-    """A problem as the OpenAPI document has it."""
-    problem = Problem(
-        title=title(status), status=status, detail=DETAILS[status], instance="/models", request_id="b0f18675a0957484"
-    )
-    if status == 422:
-        problem.errors = [Fault(pointer="", detail="the body is empty; send an object", rule="json")]
-    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem.model_dump()}}
-
-
-def protocol_content(status: int) -> dict[str, Any]:
-    """The same for the Open Inference Protocol."""
-    return {JSON: {"schema": {"$ref": "#/components/schemas/ProtocolError"}, "example": {"error": DETAILS[status]}}}
+def describe(
+    answers: dict[int | str, dict[str, Any]], type_: ProblemType, meaning: str = "", *, is_protocol: bool = False
+) -> None:
+    """Add an error, in the protocol's form or in ours, to the OpenAPI description of a route's answers."""
+    answer = answers.setdefault(str(type_.status), {"description": "", "content": {}})
+    meaning = meaning or type_.meaning
+    if meaning not in answer["description"]:
+        answer["description"] = f"{answer['description']} {meaning}".lstrip()
+    shown, media_type = example(type_, INFERENCE_PROTOCOL if is_protocol else type_.path)
+    schema = {"$ref": f"#/components/schemas/{'ProtocolError' if is_protocol else 'Problem'}"}
+    content = answer["content"].setdefault(media_type, {"schema": schema, "examples": {}})
+    content["examples"][type_.slug] = {"value": shown}
+    if type_.status in HEADERS:
+        answer["headers"] = HEADERS[type_.status]

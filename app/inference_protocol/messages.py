@@ -8,10 +8,11 @@ from __future__ import annotations
 from math import inf
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.http import validation
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.serving.models import MOST_ALTERNATIVES
 from app.text import clipped
 
@@ -37,7 +38,7 @@ class RequestRefused(ProblemError):
     """A request that the protocol or the model does not accept: 400. The message says what is wrong, and where."""
 
     def __init__(self, message: str):
-        super().__init__(400, clipped(message, LONGEST_REFUSAL))
+        super().__init__(ProblemType.BAD_REQUEST, clipped(message, LONGEST_REFUSAL))
 
 
 class ProtocolMessage(BaseModel):
@@ -51,6 +52,7 @@ class ProtocolMessage(BaseModel):
 
 Message = TypeVar("Message", bound=ProtocolMessage)
 Parameters = dict[str, Any]
+Data = Annotated[list[Any] | None, WithJsonSchema({"type": "array", "items": {}})]
 Dimension = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -61,7 +63,7 @@ class RequestInput(ProtocolMessage):
     datatype: str
     shape: list[Dimension] = Field(fail_fast=True, max_length=MOST_DIMENSIONS)
     parameters: Parameters | None = Field(default=None, description=f"`{BINARY_SIZE}`: bytes of data after the JSON")
-    data: list[Any] | None = None
+    data: Data = None
 
 
 class RequestOutput(ProtocolMessage):
@@ -112,7 +114,7 @@ class ResponseOutput(ProtocolMessage):
     datatype: str
     shape: list[int]
     parameters: Parameters | None = None
-    data: list[Any] | None = None
+    data: Data = None
 
 
 class InferenceResponse(ProtocolMessage):

@@ -13,6 +13,7 @@ from app.http.bodies import Bodies, headers_of
 from app.http.guards import refuse_foreign_pages
 from app.http.openapi import ref
 from app.http.problem_details import INFERENCE_PROTOCOL, JSON, ProblemError
+from app.http.problem_types import ProblemType
 from app.http.schemas import ModelName, ModelVersion
 from app.inference_protocol import messages
 from app.inference_protocol.errors import TAG, protocol_documented
@@ -52,9 +53,18 @@ NOT_OFFERED = {
 }
 """What Triton's clients may ask for and this service does not offer, by its path."""
 
-DESCRIBED = protocol_documented(404, 500, 503)
-LISTED = protocol_documented(400, 413, 415, 500, 503)
-CHANGED = protocol_documented(400, 403, 404, 413, 415, 500, 503)
+FAILED = protocol_documented(ProblemType.INTERNAL_ERROR)
+STATED = protocol_documented(ProblemType.INTERNAL_ERROR, ProblemType.NOT_READY)
+DESCRIBED = protocol_documented(ProblemType.UNKNOWN_MODEL, ProblemType.INTERNAL_ERROR, ProblemType.MODEL_UNAVAILABLE)
+OF_BODIES = (
+    ProblemType.BAD_REQUEST,
+    ProblemType.BODY_TOO_LARGE,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE,
+    ProblemType.INTERNAL_ERROR,
+    ProblemType.OVERLOADED,
+)
+LISTED = protocol_documented(*OF_BODIES)
+CHANGED = protocol_documented(*OF_BODIES, ProblemType.FORBIDDEN, ProblemType.UNKNOWN_MODEL)
 LINKS: dict[str, Any] = {
     operation: {"operationId": operation, "parameters": {"path.name": "$response.body#/0/name"}}
     for operation in ("model_metadata", "model_ready", "load_model", "unload_model")
@@ -67,18 +77,18 @@ def server_router(health: Health, version: str) -> APIRouter:
     router = _router()
 
     @router.get("/", include_in_schema=False)  # as the protocol's own text writes it
-    @router.get("", responses=protocol_documented(500))
+    @router.get("", responses=FAILED)
     async def server_metadata() -> ServerMetadata:
         """Describe the server."""
         return ServerMetadata(name=NAME, version=version, extensions=EXTENSIONS)
 
-    @router.get("/health/live", responses=protocol_documented(500, 503))
+    @router.get("/health/live", responses=STATED)
     async def server_live() -> Live:
         """Say that the process works."""
         health.require_live()
         return Live(live=True)
 
-    @router.get("/health/ready", responses=protocol_documented(500, 503))
+    @router.get("/health/ready", responses=STATED)
     async def server_ready() -> Ready:
         """Say whether models are loaded and requests are welcome."""
         health.require_ready()
@@ -107,7 +117,7 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
     def stated(name: str, number: str | None = None) -> Statistics:
         return Statistics(model_stats=[statistics(repository[name].pick(number))])
 
-    @router.get("/models/stats", responses=protocol_documented(500))  # before the model that may be called stats
+    @router.get("/models/stats", responses=FAILED)  # before the model that may be called stats
     async def all_statistics() -> Statistics:
         """Give the statistics of every version that is served, as Triton does."""
         predictors = [each for name in sorted(repository) for _, each in sorted(repository[name].predictors.items())]
@@ -173,7 +183,7 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
 
     async def require_changeable() -> None:
         if why_unchangeable:
-            raise ProblemError(403, why_unchangeable)
+            raise ProblemError(ProblemType.FORBIDDEN, why_unchangeable)
 
     @router.post(
         "/index", responses={200: {"links": LINKS}, **LISTED}, openapi_extra=_takes(IndexRequest, {"ready": True})
@@ -200,11 +210,15 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
         """Load all versions of a model anew. If one is refused, what was served is served on."""
         asked = await message(request, LoadRequest)
         if asked.parameters:
-            raise ProblemError(400, "This service takes no parameters: a model is loaded as its bundle says.")
+            raise ProblemError(
+                ProblemType.BAD_REQUEST, "This service takes no parameters: a model is loaded as its bundle says."
+            )
         try:
             await repository.load(name)
         except BundleError as error:
-            raise ProblemError(400, clipped(repository.explain(error), messages.LONGEST_REFUSAL)) from None
+            raise ProblemError(
+                ProblemType.BAD_REQUEST, clipped(repository.explain(error), messages.LONGEST_REFUSAL)
+            ) from None
         return {}
 
     @router.post("/models/{name}/unload", openapi_extra=_takes(ChangeRequest, {}), **changes)
@@ -219,7 +233,9 @@ def repository_router(repository: Repository, bodies: Bodies, body_bytes: int, w
 
 def _refusing(what: str) -> Callable[..., Any]:
     async def refuse() -> None:
-        raise ProblemError(404, f"This service does not offer {what}; GET /v2 lists its extensions.")
+        raise ProblemError(
+            ProblemType.UNKNOWN_ROUTE, f"This service does not offer {what}; GET /v2 lists its extensions."
+        )
 
     return refuse
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.http.schemas import MOST_ITEMS
 from app.inference_protocol import tensor_data
 from app.inference_protocol.messages import (
@@ -48,7 +49,7 @@ class AnswerUnfit(ProblemError):
     """An answer that one of the model's tensors cannot hold: 500."""
 
     def __init__(self, message: str):
-        super().__init__(500, clipped(message))
+        super().__init__(ProblemType.INTERNAL_ERROR, clipped(message))
 
 
 # What a model takes and gives ------------------------------------------------------------------------------

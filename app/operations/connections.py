@@ -22,10 +22,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from app.http import middleware, problem_details
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.operations.request_framing import BODY, END, REST_BYTES, START, Flow, RequestReader
 from app.serving.counters import Log
 
-SLOW = ProblemError(408, "The request did not arrive in time.")
+SLOW = ProblemError(ProblemType.REQUEST_TIMEOUT, "The request did not arrive in time.")
 
 
 class HttpProtocol(RequestReader):
@@ -99,6 +100,7 @@ class HttpProtocol(RequestReader):
         if reading is not START:
             scope.update(self.scope)
         state = scope.setdefault("state", {})
+        state[problem_details.PREFIX] = self._prefix
         request_id = state.setdefault("request_id", middleware.request_id(scope).decode("ascii"))
         words = _closing(problem, scope, request_id)
         if reading is BODY and not self.pipeline:  # the application has it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.operations.lifecycle import Lifecycle, Phase
 from app.serving.repository import Repository
 
@@ -26,15 +27,17 @@ class Health:
         """Raise 503 if a request waits for ever."""
         predictors = [each for served in self._repository.values() for each in served.predictors.values()]
         if any(predictor.is_stuck(STUCK_S) for predictor in predictors):
-            raise ProblemError(503, f"A request has waited for its turn for more than {STUCK_S:g} s.")
+            raise ProblemError(ProblemType.NOT_READY, f"A request has waited for its turn for more than {STUCK_S:g} s.")
 
     def require_ready(self) -> None:
         """Raise 503 unless requests are welcome and models were loaded. What a client unloads changes nothing here."""
         phase = self._lifecycle.phase
         if phase is not Phase.READY:
-            raise ProblemError(503, f"The service is {phase.value}; try another instance, or again shortly.")
+            raise ProblemError(
+                ProblemType.NOT_READY, f"The service is {phase.value}; try another instance, or again shortly."
+            )
         for name in self._wanted:
             if not self._repository.loaded[name]:
-                raise ProblemError(503, f"The model {name} could not be loaded; {WHY}.")
+                raise ProblemError(ProblemType.NOT_READY, f"The model {name} could not be loaded; {WHY}.")
         if not self._repository.is_loaded:
-            raise ProblemError(503, f"No model could be loaded; {WHY}.")
+            raise ProblemError(ProblemType.NOT_READY, f"No model could be loaded; {WHY}.")

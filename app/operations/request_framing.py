@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.http.guards import HEALTH
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 
 MOST_BYTES = 64 * 1024
 """The most that a request's head may hold, and the most that may frame its body: chunk extensions and trailers."""
@@ -47,13 +48,14 @@ OTHER_PROTOCOL = re.compile(rb" (?:RTSP|ICE)/[0-9.]*\r?\n")
 
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)?(.*)", re.IGNORECASE)
 
-NOT_HTTP = ProblemError(400, "The request is not valid HTTP/1.1 (RFC 9112).")
-UNKNOWN_VERSION = ProblemError(400, "The HTTP version of the request is unknown; send HTTP/1.1.")
+NOT_HTTP = ProblemError(ProblemType.BAD_REQUEST, "The request is not valid HTTP/1.1 (RFC 9112).")
+UNKNOWN_VERSION = ProblemError(ProblemType.BAD_REQUEST, "The HTTP version of the request is unknown; send HTTP/1.1.")
 OTHER_TARGET = ProblemError(
-    400, "The request's target and its header Host name different hosts; send the same in both."
+    ProblemType.BAD_REQUEST,
+    "The request's target and its header Host name different hosts; send the same in both.",
 )
 TOO_LARGE = ProblemError(
-    431,
+    ProblemType.HEADERS_TOO_LARGE,
     f"The request has more than {MOST_HEADERS} headers, or its head, or its chunk extensions and trailers, are larger"
     f" than {MOST_BYTES} bytes.",
 )

@@ -21,7 +21,7 @@ from client import Client, client_of_fakes
 from service import Service, running
 
 from app import keys
-from app.http import problem_details
+from app.http.problem_types import ProblemType
 from app.main import create_app
 from app.operations import logs
 from app.serving import runtime
@@ -159,7 +159,22 @@ def test_what_a_client_sends_comes_back_harmless(text: str) -> None:
 
 def test_every_status_is_gone_through() -> None:
     """A status that is added to the service's errors is added to the tests of this file, too."""
-    assert set(problem_details.DETAILS) == {400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504}
+    assert {each.status for each in ProblemType} == {
+        400,
+        401,
+        403,
+        404,
+        405,
+        408,
+        413,
+        415,
+        422,
+        429,
+        431,
+        500,
+        503,
+        504,
+    }
 
 
 # Over sockets, from the service as it is run

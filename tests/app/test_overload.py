@@ -33,7 +33,7 @@ async def test_who_comes_while_too_many_wait_is_told_when_to_come_again(path: st
     refused = answers[-1]
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["content-type"] == "application/problem+json"
-    assert refused.json()["title"] == "Too Many Requests"
+    assert refused.json()["type"] == "/problems/queue-full"
 
 
 async def test_models_do_not_share_a_queue() -> None:

@@ -192,7 +192,7 @@ def test_body_that_is_wrong_is_refused(client: Client, body: bytes, rule: str) -
 def test_model_that_shows_nothing_says_so(client: Client, route: str) -> None:
     body = {"expressions": ["1+1"]} if route.endswith("batch") else {"expression": "1+1"}
     answer = client.post(f"/models/bare/{route}", json=body)
-    assert (answer.status_code, answer.json()["title"]) == (400, "Bad Request")
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/not-supported")
     assert answer.json()["detail"].startswith("Version 1 of bare cannot be explained: ")
 
 

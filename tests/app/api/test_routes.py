@@ -150,8 +150,8 @@ def test_docs_page_needs_no_other_host(client: Client) -> None:
 
 def test_page_at_the_address_leads_to_what_is_served() -> None:
     for settings, expected in (
-        (Settings(), ["docs", "openapi.json", "models", "health/ready", "v2", "metrics"]),
-        (Settings(docs=False, metrics=False), ["models", "health/ready", "v2"]),
+        (Settings(), ["docs", "openapi.json", "models", "health/ready", "v2", "problems", "metrics"]),
+        (Settings(docs=False, metrics=False), ["models", "health/ready", "v2", "problems"]),
     ):
         client = Client(create_app(settings, fakes.models()), within_lifespan=True)
         page = client.get("/")

@@ -21,6 +21,7 @@ from app.http.headers import ANSWER
 from app.http.lane import Answer, Lane, Limits, Operation, seconds_granted
 from app.http.middleware import RequestMiddleware
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.http.schemas import Fault
 from app.http.validation import Invalid
 from app.inference_protocol.messages import RequestRefused
@@ -84,7 +85,7 @@ def fastapi(error: Exception) -> Client:
 # Errors
 
 ERRORS: list[tuple[Exception, int, str]] = [
-    (ProblemError(403, "Not you."), 403, "Not you."),
+    (ProblemError(ProblemType.FORBIDDEN, "Not you."), 403, "Not you."),
     (ClientDisconnect(), 400, "The connection was closed before the whole request arrived."),
     (UnknownModel("There is no model x; there are y."), 404, "There is no model x; there are y."),
     (UnknownVersion("There is no version 2 of y."), 404, "There is no version 2 of y."),

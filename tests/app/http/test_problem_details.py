@@ -14,6 +14,7 @@ import httpx
 import pytest
 from client import Client, client_of_fakes
 
+from app.http.problem_types import ProblemType
 from app.main import create_app
 from app.serving.models import Model
 from app.settings import Settings
@@ -34,6 +35,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == body["status"] == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert list(body)[:6] == ["type", "title", "status", "detail", "instance", "request_id"]
+    assert body["type"] in {f"/problems/{each.slug}" for each in ProblemType if each.status == status}
     assert body["request_id"] == answer.headers["x-request-id"]
     assert body["instance"] == answer.request.url.raw_path.decode("ascii")
     assert answer.content.isascii()
@@ -44,7 +46,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 def fault(answer: httpx.Response) -> dict[str, Any]:
     body = problem(answer, 422)
     (only,) = body["errors"]
-    assert body["title"] == "Unprocessable Content"
+    assert body["title"] == "Invalid body"
     assert body["detail"] == f"{only['detail'][0].upper()}{only['detail'][1:]}."
     assert set(only) <= {"pointer", "detail", "rule", "position"}
     result: dict[str, Any] = only
@@ -210,7 +212,7 @@ def test_what_is_declared_json(client: Client, content_type: str) -> None:
 @pytest.mark.parametrize(("path", "limit"), [("/add", 64 * 1024), ("/reverse/batch", 1024 * 1024)])
 def test_too_large_body(client: Client, path: str, limit: int) -> None:
     body = problem(client.post_json(path, b" " * (limit + 1)), 413)
-    assert body["title"] == "Content Too Large"
+    assert body["title"] == "Body too large"
     assert str(limit) in body["detail"]
     problem(client.post_json(path, b" " * limit), 422)
 

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from app.http.middleware import CLIENT_GONE, RequestMiddleware
 from app.http.problem_details import ProblemError
+from app.http.problem_types import ProblemType
 from app.operations.connections import HttpProtocol, OneWrite
 from app.operations.request_framing import MOST_BYTES, PIECE_BYTES
 from app.serving.counters import Traffic
@@ -334,7 +335,7 @@ async def test_answers_ask_to_connect_anew_while_the_service_drains(is_draining:
     [("/health/live", 200), ("/svc/health/live", 200), ("/svc/svc/health/live", 400), ("/svc/add", 400), ("/add", 400)],
 )
 async def test_health_is_told_to_any_host_also_below_a_prefix(path: str, status: int) -> None:
-    problem = ProblemError(400, "It is for another host.")
+    problem = ProblemError(ProblemType.HOST_NOT_ALLOWED, "It is for another host.")
     async with connected(check_host=lambda _: problem, prefix="/svc") as (reader, writer):
         writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode("ascii"))
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)

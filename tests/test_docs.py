@@ -343,3 +343,14 @@ def test_figures_are_the_benchmarks() -> None:
     assert len(figures) == 5
     for figure in figures:
         assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d])", measured), figure
+
+
+def test_figures_of_decisions_stand_where_they_were_measured() -> None:
+    """So none is left behind when one is measured anew."""
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    pages = [ROOT / "benchmarks" / "README.md", ROOT / "pyproject.toml", *(ROOT / "docs").glob("*.md")]
+    pages += [*(ROOT / "app").rglob("*.py"), ROOT / "examples" / "pronunciation" / "README.md"]
+    known = "\n".join(page.read_text(encoding="utf-8") for page in pages if page.name != "decisions.md")
+    figures = re.findall(r"(?<![\w.])\d[\d,.]*\d%?(?= (?:times|MB|ms|s|µs|words|lines)\b)|\d[\d,]*[.,]\d+%?", text)
+    assert len(figures) > 30
+    assert [figure for figure in figures if not re.search(rf"(?<![\d.,]){re.escape(figure)}(?!\d)", known)] == []

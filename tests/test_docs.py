@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -250,46 +250,75 @@ def test_example_in_javascript_prints_so(ports: tuple[int, int], code: str) -> N
 SMALL = "--epochs 1 --encoder-units 4 --decoder-units 4 --embedding-units 4"
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A folder in which `make` finds all that it needs, and trains networks that are small."""
-    python = tmp_path / ".venv-dev" / "bin" / "python"
+def clone(folder: Path, code: Path = ROOT) -> Path:
+    """A folder in which `make` finds all that it needs, runs the code of `code`, and trains networks that are small."""
+    python = folder / ".venv-dev" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(
         f"""#!/bin/sh
         if [ "$3" = fit-pairs ]; then set -- "$@" {SMALL}; fi
-        PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} "$@"
+        PYTHONPATH={shlex.quote(str(code))} exec {shlex.quote(sys.executable)} "$@"
         """
     )
     python.chmod(0o755)
-    (tmp_path / "requirements").mkdir()
+    (folder / "requirements").mkdir(exist_ok=True)
     for path in ("requirements/dev.txt", ".venv-dev/requirements.txt"):  # alike, so nothing is installed
-        (tmp_path / path).touch()
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    return tmp_path
+        (folder / path).write_text("")
+    shutil.copy(ROOT / "Makefile", folder)
+    return folder
+
+
+def walk(page: Path, folder: Path, is_right: Callable[[str, str], bool], root: Path = ROOT) -> int:
+    """Do in a folder what a page says, in turn, with the service in `root`. Gives how many answers were compared."""
+    port, asked = 0, 0
+    with contextlib.ExitStack() as running:
+        for block in blocks("console", "diff", pages=[page]):
+            if block.language == "diff":
+                done(["git", "apply", "--recount", "-"], folder, block.code)
+                continue
+            for command, shown in re.findall(r"^\$ (.+)\n(?=(.*)$)", block.code, re.MULTILINE):
+                if command == "make serve":
+                    running.close()
+                    serving = service.running(root=root, models_dir=folder / "models", drain_s=0)
+                    port = running.enter_context(serving).port
+                elif command.startswith("curl"):
+                    answer = output(port, *shlex.split(command))
+                    assert is_right(shown, answer), answer
+                    asked += 1
+                else:
+                    done(["bash", "-o", "pipefail", "-c", command], folder)
+    return asked
+
+
+def done(command: list[str], folder: Path, given: str | None = None) -> None:
+    ended = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=400)
+    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
 
 
 @pytest.mark.training
 @pytest.mark.timeout(900)
-def test_the_guide_leads_from_a_file_to_an_answer(clone: Path) -> None:
+def test_the_guide_leads_from_a_file_to_an_answer(tmp_path: Path) -> None:
     """Each command of the guide, in turn."""
-    with contextlib.ExitStack() as running:
-        port, asked = 0, 0
-        for command, shown in re.findall(r"^\$ (.+)\n(?=(.*)$)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE):
-            if command == "make serve":
-                port = running.enter_context(service.running(models_dir=clone / "models", drain_s=0)).port
-            elif command.startswith("curl"):
-                answer, expected = json.loads(output(port, *shlex.split(command))), json.loads(shown)
-                asked += 1
-                assert {**answer, "target": "", "confidence": 0} == {**expected, "target": "", "confidence": 0}
-            else:
-                done = subprocess.run(
-                    ["bash", "-o", "pipefail", "-c", command], cwd=clone, capture_output=True, text=True, timeout=400
-                )
-                assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert asked == 1
-    assert {path.parent.name for path in clone.glob("models/*/*")} == {"times", "times-back"}
-    assert (clone / "models" / "times" / "2" / "report" / "card.md").exists()
+
+    def is_right(shown: str, answer: str) -> bool:
+        blank = {"target": "", "confidence": 0}  # a small network errs
+        return {**json.loads(answer), **blank} == {**json.loads(shown), **blank}
+
+    assert walk(GUIDE, clone(tmp_path), is_right) == 1
+    assert {path.parent.name for path in tmp_path.glob("models/*/*")} == {"times", "times-back"}
+    assert (tmp_path / "models" / "times" / "2" / "report" / "card.md").exists()
+
+
+@pytest.mark.training
+@pytest.mark.timeout(900)
+def test_worked_changes_work(tmp_path: Path) -> None:
+    """Each change of CONTRIBUTING.md, made to a copy of the code, and each command there."""
+    folder = tmp_path / "code"
+    for package in ("app", "seq2seq", "training", "tests"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    assert walk(CONTRIBUTING, clone(folder, folder), is_shown, folder) == 2
+    assert {path.name for path in folder.glob("models/*")} == {"sorting", "remainders"}
 
 
 def test_what_the_guide_says_is_printed_is_so(tmp_path: Path) -> None:

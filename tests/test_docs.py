@@ -99,9 +99,7 @@ def blocks(*languages: str, pages: Iterable[Path] = PAGES) -> list[Block]:
     found = [
         Block(page, language, code)
         for page in pages
-        for language, code in re.findall(
-            r"^```(.*)\n((?:.*\n)*?)```$", page.read_text(encoding="utf-8"), re.MULTILINE
-        )
+        for language, code in re.findall(r"^```(.*)\n((?:.*\n)*?)```$", page.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     return [block for block in found if not languages or block.language in languages]
 
@@ -141,7 +139,8 @@ def programs(language: str) -> list[Any]:
 
 
 UNRUN = {
-    r"make (serve|test|lint)|APP_\S+=.* make serve": "never ends, or runs this test; tests/service.py serves as make does",
+    r"make serve|APP_\S+=.* make serve": "never ends; tests/service.py serves as make does",
+    r"make (test|lint|format)": "runs this test, or changes this code",
     r"make (train|train-pairs|verify)\b": "takes minutes; tests/training and the guide's test run small networks",
     r"\S+ -m training (fit|fit-pairs|verify|show|compare|list)\b": "needs what takes minutes; the same test runs each",
     r"\S+ examples/\S+/make_pairs.py": "writes a million lines; tests/examples looks at them",
@@ -168,7 +167,9 @@ SHOWN = ("text", "mermaid")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert 2 * len(blocks(pages=[page])) == len(re.findall(r"^ *```", text, re.MULTILINE)), "a fence is indented or open"
+    assert 2 * len(blocks(pages=[page])) == len(re.findall(r"^ *```", text, re.MULTILINE)), (
+        "a fence is indented or open"
+    )
     for block in blocks(pages=[page]):
         if block.language == "sh":
             unknown = [each for each in commands(block.code) if not any(re.match(known, each) for known in UNRUN)]
@@ -226,7 +227,7 @@ def is_shown(shown: str, answer: str) -> bool:
 @pytest.mark.parametrize("example", asked())
 def test_example_in_the_shell_answers_so(ports: tuple[int, int], example: tuple[str, str]) -> None:
     command, shown = example
-    answer = output(port_for(ports, command), "bash", "-c", f"curl() {{ command curl -sS \"$@\"; }}; {command}")
+    answer = output(port_for(ports, command), "bash", "-c", f'curl() {{ command curl -sS "$@"; }}; {command}')
     if "…" in shown:
         assert is_shown(shown, answer), answer
         return
@@ -274,7 +275,7 @@ def walk(page: Path, folder: Path, is_right: Callable[[str, str], bool], root: P
     with contextlib.ExitStack() as running:
         for block in blocks("console", "diff", pages=[page]):
             if block.language == "diff":
-                done(["git", "apply", "--recount", "-"], folder, block.code)
+                done(["git", "apply", "-"], folder, block.code)
                 continue
             for command, shown in re.findall(r"^\$ (.+)\n(?=(.*)$)", block.code, re.MULTILINE):
                 if command == "make serve":

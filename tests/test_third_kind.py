@@ -24,7 +24,7 @@ pytestmark = pytest.mark.training
 FOLDER = Path(__file__).parent / "third_kind"
 SPEC = {"kind": "sorting", "length": 4, "largest": 3}
 NAME = "sorting-four-digits"
-TRUTH = {"digits": "3121", "ascending": "1123", "as_list": [1, 1, 2, 3], "largest": 3}
+TRUTH = {"digits": "3121", "ascending": "1123", "items": [1, 1, 2, 3], "last": 3}
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +101,16 @@ def test_it_is_asked_by_tritonclient(running: service.Service) -> None:
         assert metadata["inputs"] == [{"name": "digits", "datatype": "BYTES", "shape": [-1]}]
         assert [(each["name"], each["datatype"], each["shape"]) for each in metadata["outputs"]] == [
             ("ascending", "BYTES", [-1]),
-            ("as_list", "INT64", [-1, 4]),
-            ("largest", "INT64", [-1]),
+            ("items", "INT64", [-1, 4]),
+            ("last", "INT64", [-1]),
             ("confidence", "FP64", [-1]),
         ]
         given = triton.InferInput("digits", [2], "BYTES")
         given.set_data_from_numpy(np.array([b"3121", b"2131"], dtype=np.object_))
         result = client.infer(NAME, [given])
         assert result.as_numpy("ascending").tolist() == [b"1123", b"1123"]
-        assert result.as_numpy("as_list").tolist() == [[1, 1, 2, 3]] * 2
-        assert result.as_numpy("largest").tolist() == [3, 3]
+        assert result.as_numpy("items").tolist() == [[1, 1, 2, 3]] * 2
+        assert result.as_numpy("last").tolist() == [3, 3]
 
 
 def test_the_document_has_it(running: service.Service) -> None:

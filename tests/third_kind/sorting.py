@@ -68,8 +68,8 @@ class Sorting(Oracle):
     def outputs(self) -> tuple[Field, ...]:
         return (
             Field("ascending", "ascending", {"type": "string"}, "The digits in order", str),
-            Field("as_list", "as_list", {"type": "array", "maxItems": self.length}, "The same as a list", _as_list),
-            Field("largest", "largest", {"type": ["integer", "null"]}, "The largest digit", _largest),
+            Field("items", "items", {"type": "array", "maxItems": self.length}, "The same as a list", _items),
+            Field("last", "last", {"type": ["integer", "null"]}, "The largest digit", _last),
         )
 
     # The truth
@@ -102,9 +102,9 @@ class Sorting(Oracle):
         return "".join(sorted(str(symbols)))
 
 
-def _as_list(written: Symbols) -> list[int]:
+def _items(written: Symbols) -> list[int]:
     return [int(digit) for digit in str(written)]
 
 
-def _largest(written: Symbols) -> int | None:
+def _last(written: Symbols) -> int | None:
     return int(str(written)[-1]) if str(written) else None

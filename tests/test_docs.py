@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -354,6 +355,15 @@ def test_options_of_the_guide_exist() -> None:
     assert used <= known
 
 
+def test_options_of_commands_exist() -> None:
+    told = [command for block in blocks("sh", "console") for command in commands(block.code)]
+    trained = [match for command in told for match in re.findall(r"-m training ([a-z-]+)(.*)", command)]
+    assert len(trained) > 15
+    for name, rest in trained:
+        assert set(re.findall(r" (--[a-z-]+)", rest)) <= set(re.findall(r"--[a-z-]+", help_of(name))), (name, rest)
+
+
+@cache
 def help_of(name: str) -> str:
     command = [sys.executable, "-m", "training", name, "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -99,18 +99,21 @@ class Service:
         return self.process.wait(seconds)
 
 
-def start(*, preexec: Any = None, **settings: object) -> Service:
+def start(*, preexec: Any = None, root: Any = ROOT, **settings: object) -> Service:
     """Start a service with settings by their names; it is known to listen once `port` is there."""
-    service = launch(preexec=preexec, **settings)
+    service = launch(preexec=preexec, root=root, **settings)
     service.port = int(service.await_line(SERVING)[1])
     return service
 
 
-def launch(*before: str, preexec: Any = None, **settings: object) -> Service:
-    """Begin to start a service, by a command that comes before its own; `preexec` runs in the new process first."""
+def launch(*before: str, preexec: Any = None, root: Any = ROOT, **settings: object) -> Service:
+    """Begin to start a service, by a command that comes before its own; `preexec` runs in the new process first.
+
+    The code is that of `root`.
+    """
     process = subprocess.Popen(
         [*before, sys.executable, "-W", "error", "-m", "app"],
-        cwd=ROOT,
+        cwd=root,
         env=environment() | {"APP_PORT": "0"} | {f"APP_{name.upper()}": str(value) for name, value in settings.items()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -166,8 +169,8 @@ def ending(process: subprocess.Popen[Any], seconds: float = 10) -> Iterator[None
 
 
 @contextmanager
-def running(*, preexec: Any = None, **settings: object) -> Iterator[Service]:
+def running(*, preexec: Any = None, root: Any = ROOT, **settings: object) -> Iterator[Service]:
     """A service that is gone at the end."""
-    service = start(preexec=preexec, **settings)
+    service = start(preexec=preexec, root=root, **settings)
     with ending(service.process):
         yield service

@@ -168,6 +168,8 @@ def test_the_layout_names_nothing_else() -> None:
 def test_the_service_has_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == app.VERSION
+    releases = re.findall(r"^## \[(\d.*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert releases[0] == app.VERSION
 
 
 UNPICKLING = re.compile(

@@ -505,9 +505,8 @@ def objects(data: dict[str, Any]) -> list[dict[str, Any]]:
 @of_the_manifest(40)
 def key_left_out(copy: Copy, data: dict[str, Any]) -> None:
     del data["seal"]
-    keys = [
-        (holder, key) for holder in objects(data) for key in holder if key != "embedding_units"
-    ]  # older ones lack it
+    needed = {key for holder in objects(data) for key in holder} - {"embedding_units"}  # which older bundles lack
+    keys = [(holder, key) for holder in objects(data) for key in holder if key in needed]
     holder, key = copy.one_of(*keys, *((data["files"], name) for name in bundle.GRAPHS))
     del holder[key]
 

@@ -8,9 +8,10 @@ and the training data cannot drift apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary
 
 Keys = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
 Pair = tuple[IdArray, IdArray]
 """Source ids (n, S) and target ids (n, T)."""
 
@@ -28,16 +30,20 @@ END_ID = 1
 class RuleBroken(ValueError):
     """A request's value that a problem does not accept: which rule it broke, where, and what would be right.
 
-    `place` is the path inside the value (an item's index in a list); `position` counts characters of a text
-    from 0. Either is empty where the whole value is at fault.
+    `place` is the path inside the value (an item's index in a list, a field's name); `position` counts characters of a
+    text from 0. Either is empty where the whole value is at fault.
     """
 
-    def __init__(self, rule: str, message: str, *, place: tuple[int, ...] = (), position: int | None = None):
+    def __init__(self, rule: str, message: str, *, place: tuple[int | str, ...] = (), position: int | None = None):
         super().__init__(message)
         self.rule = rule
         self.message = message
         self.place = place
         self.position = position
+
+    def within(self, name: str) -> RuleBroken:
+        """The same of an object that holds the value in the field `name`."""
+        return RuleBroken(self.rule, self.message, place=(name, *self.place), position=self.position)
 
 
 class SpecError(ValueError):
@@ -50,7 +56,8 @@ class Field:
 
     name         what it is called in requests and answers; `plural` is what a batch calls many of them
     schema       JSON Schema: a text, an integer (perhaps null), or a list of integers
-    value        symbols → the value: of what `parse` gave for an input, of what the model wrote for an output
+    value        symbols → the value: of what `parse` gave for an input, of what the model wrote for an output; None for
+                 an option that need not be given
     """
 
     name: str
@@ -58,6 +65,20 @@ class Field:
     schema: dict[str, Any]
     description: str
     value: Callable[[Symbols], Any]
+
+
+class Tail(NamedTuple):
+    """The last places of a source, if no answer depends on them.
+
+    length    how many places
+    symbols   ids that can stand there (n,)
+    contents  what can stand there (n, length), each content once; None where that is too much to list, or depends on
+              the places before
+    """
+
+    length: int
+    symbols: IdArray
+    contents: IdArray | None
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,10 @@ class Problem(ABC):
 
     @abstractmethod
     def parse(self, value: object) -> Symbols:
-        """A request's value → its symbols, unpadded, in their one canonical form. Raises `RuleBroken`."""
+        """A request's value → its symbols, unpadded, in their one canonical form. Raises `RuleBroken`.
+
+        The value is that of the input. Where there are options, it can be an object that holds them beside the input.
+        """
 
     @abstractmethod
     def requests(self, sources: IdArray) -> list[Any]:
@@ -118,6 +142,30 @@ class Problem(ABC):
     @abstractmethod
     def input(self) -> Field:
         """What a request holds. Its schema says what `parse` accepts."""
+
+    @property
+    def options(self) -> tuple[Field, ...]:
+        """What a request can hold besides the input."""
+        return ()
+
+    def request(self, source: Symbols) -> dict[str, Any]:
+        """What `parse` gave → the fields of its request: the input, and the options that have to be given."""
+        request = {self.input.name: self.input.value(source)}
+        for option in self.options:
+            if (value := option.value(source)) is not None:
+                request[option.name] = value
+        return request
+
+    def fields_of(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A request's fields, if they are the input and some of the options. Raises `RuleBroken`."""
+        if self.input.name not in request:
+            raise RuleBroken("missing_field", f"the field {self.input.name} is missing")
+        if len(request) > 1:
+            known = [self.input.name, *(option.name for option in self.options)]
+            for name in request:
+                if name not in known:
+                    raise RuleBroken("unknown_field", f'the field "{name:.40}" is unknown; send {" and ".join(known)}')
+        return request
 
     @property
     @abstractmethod
@@ -172,17 +220,14 @@ class Oracle(Problem):
     def domain_size(self) -> int:
         """How many requests are acceptable."""
 
-    @property
-    def tail_count(self) -> int:
-        """How many requests each distinct problem stands for."""
-        return self.domain_size // self.distinct_size
+    def counts(self, sources: IdArray) -> Counts:
+        """How many requests each of these sources (n, S) of `distinct` stands for (n,)."""
+        return np.full(len(sources), self.domain_size // self.distinct_size)
 
-    def tails(self) -> IdArray:
-        """What the last m places of a source can hold, if no answer depends on them (n, m): each content once.
-
-        A problem in which every place counts has one tail, of no places.
-        """
-        return np.zeros((1, 0), dtype=np.int32)
+    @cached_property
+    def tail(self) -> Tail:
+        """The last places of a source, if no answer depends on them."""
+        return Tail(0, np.zeros(0, dtype=np.int32), np.zeros((1, 0), dtype=np.int32))
 
     @abstractmethod
     def keys(self, sources: IdArray) -> Keys:

@@ -34,10 +34,10 @@ class UnknownSymbol(ValueError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """An ordered set of symbols, all ASCII characters, all integers, or all tokens, and the one that pads.
+    """An ordered set of symbols, all ASCII characters, or integers, or tokens, and the one that pads.
 
     Only texts are encoded: an integer's id is the integer itself, see `integers`; tokens are their problem's business.
-    Raises `ValueError` when made of symbols that repeat, are of both kinds, or leave out the padding.
+    Raises `ValueError` when made of symbols that repeat, have texts before integers, or leave out the padding.
     """
 
     symbols: tuple[Symbol, ...]
@@ -46,8 +46,9 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"a vocabulary's symbols must differ: {self.symbols!r}")
-        if not any(all(isinstance(symbol, kind) for symbol in self.symbols) for kind in (str, int)):
-            raise ValueError(f"symbols must be all texts or all integers: {self.symbols!r}")
+        kinds = [next((kind for kind in (int, str) if isinstance(each, kind)), None) for each in self.symbols]
+        if kinds != [int] * kinds.count(int) + [str] * kinds.count(str):
+            raise ValueError(f"symbols must be integers, texts, or integers and then texts: {self.symbols!r}")
         if self.padding not in self.symbols:
             raise ValueError(f"the padding symbol {self.padding!r} is not in the vocabulary {self.symbols!r}")
 
@@ -110,6 +111,6 @@ def characters(symbols: Iterable[str], padding: str = " ") -> Vocabulary:
     return Vocabulary(tuple(symbols), padding)
 
 
-def integers(cardinality: int) -> Vocabulary:
-    """The integers from 1 to `cardinality`, and 0, which pads and starts a sequence. Each is its own id."""
-    return Vocabulary(tuple(range(cardinality + 1)), 0)
+def integers(cardinality: int, *tokens: str) -> Vocabulary:
+    """The integers from 1 to `cardinality`, and 0, which pads and starts a sequence, each its own id; then tokens."""
+    return Vocabulary((*range(cardinality + 1), *tokens), 0)

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from seq2seq.vocabulary import IdArray
+from seq2seq.problem import Oracle
 from training.loss import cross_entropy
 from training.networks import Models
 
@@ -33,19 +33,19 @@ GROWS_FROM, GROWS_TO = 0.3, 0.7
 class Certified(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A training model with autoregressive layers, trained over a box as well. Takes what `models.training` takes.
 
-    tails   ids of every content of the source's last places (n, m), which are read first
+    problem what a source's last places can hold, which are read first
     weight  of the second cross-entropy, once the box has its whole width
     rows    how many heads of each batch it is computed for
     margin  see `cross_entropy`
     """
 
-    def __init__(self, models: Models, tails: IdArray, *, weight: float, rows: int, margin: float, seed: int):
+    def __init__(self, models: Models, problem: Oracle, *, weight: float, rows: int, margin: float, seed: int):
         super().__init__(name="certified")
         self.network = models.training
         self.encoder = [layer for layer in models.encoder.layers if isinstance(layer, keras.layers.LSTM)]
         self.decoder = [self.network.get_layer(f"decoder_lstm_{depth}") for depth in range(len(self.encoder))]
         self.logits = self.network.get_layer("logits")
-        self.tails = tails
+        self.tail = problem.tail
         self.rows = rows
         self.weight = weight
         self.margin = margin
@@ -82,15 +82,35 @@ class Certified(keras.Model):  # type: ignore[misc]  # Keras has no types
 
     def measure_box(self) -> None:
         """Put the box around the states after every tail, as the weights are now."""
-        x = ops.flip(ops.one_hot(self.tails, self.encoder[0].cell.kernel.shape[0]), axis=1)  # (n, m, V)
+        if self.tail.contents is None:
+            self._reach()
+            return
+        x = ops.flip(ops.one_hot(self.tail.contents, self.encoder[0].cell.kernel.shape[0]), axis=1)  # (n, m, V)
         for depth, layer in enumerate(self.encoder):
             x, *states = layer(x)
             self.low[depth].assign(ops.stack([ops.min(state, axis=0) for state in states]))
             self.high[depth].assign(ops.stack([ops.max(state, axis=0) for state in states]))
 
+    def _reach(self) -> None:
+        """Put it around the states that any symbols lead to, read one by one, from one box to the next."""
+        symbols = self.tail.symbols
+        boxes = [[(ops.zeros((1, units)),) * 2] * 2 for units in (layer.units for layer in self.encoder)]
+        for _ in range(self.tail.length):
+            after = [
+                [tuple(ops.repeat(bound, len(symbols), axis=0) for bound in box) for box in state] for state in boxes
+            ]
+            _step_boxes(self.encoder, symbols, after)
+            boxes = [
+                [(ops.min(low, axis=0, keepdims=True), ops.max(high, axis=0, keepdims=True)) for low, high in state]
+                for state in after
+            ]
+        for depth, state in enumerate(boxes):
+            self.low[depth].assign(ops.concatenate([low for low, _ in state]))
+            self.high[depth].assign(ops.concatenate([high for _, high in state]))
+
     def _head(self, source: Any) -> list[Any]:
         """Source ids (B, S) → those of the head (B,), in the order in which they are read."""
-        return [source[:, place] for place in range(source.shape[1] - self.tails.shape[1] - 1, -1, -1)]
+        return [source[:, place] for place in range(source.shape[1] - self.tail.length - 1, -1, -1)]
 
     def _from_random_states(self, source: Any, shifted: Any) -> Any:
         """Logits (B, T, V) where the head is read from states that are random inside the box."""

@@ -59,7 +59,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     if recipe.bound_weight:
         training = certified.Certified(
             models,
-            recipe.problem.tails(),
+            recipe.problem,
             weight=recipe.bound_weight,
             rows=recipe.bound_rows,
             margin=recipe.margin,

@@ -262,11 +262,12 @@ RECIPES = Recipes(
         ),
         "reversal": lambda name: Recipe(
             name=name,
-            about="the first three of six integers up to 50, half of all leading triples never trained on",
-            problem=Reversal(6, 6, 50, 3),
+            about="the first three of one to eight integers up to 50, or as many as asked for, half of all leading"
+            " items never trained on",
+            problem=Reversal(1, 8, 50, 3, any_take=True),
             family="autoregressive",
-            encoder_units=(16,),
-            decoder_units=(16,),
+            encoder_units=(24,),
+            decoder_units=(24,),
             samples=6_144_000,
             batch_size=512,
             learning_rate=2e-2,

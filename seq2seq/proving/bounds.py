@@ -2,9 +2,10 @@
 
 The places that decide an answer are its head, the others its tail. One box holds the states after every tail. Where
 that box is too loose for a head, it is split by the tail's place next to the head, then by the one after, until every
-tail stands alone: that is enumeration, with the reading of tails and boxes shared. Knows nothing of runtimes.
+tail stands alone: that is enumeration, with the reading of tails and boxes shared. Tails that are too many to be listed
+are read by boxes as well, and theirs is not split. Knows nothing of runtimes.
 
-For reversal: 125,000 heads of three items and 125,000 tails of three make 15,625,000,000 requests.
+For reversal of six items: 125,000 heads of three and 125,000 tails of three make 15,625,000,000 requests.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seq2seq.problem import Oracle
-from seq2seq.proving.graph import Graph, States, Unprovable
+from seq2seq.proving.graph import Graph, States
 from seq2seq.proving.intervals import Array, Integers, hull
 from seq2seq.vocabulary import IdArray
 
@@ -26,7 +27,6 @@ Progress = Callable[[str, int, int], None]
 CHUNK = 2_048
 """Boxes at once: their arrays fit into a core's cache."""
 THREADS = 2
-MOST_TAILS = 2_000_000
 MOST_BOXES = 3_000_000
 """Splitting ends before more boxes than this, about a minute of work; what is undecided then stays so."""
 
@@ -59,14 +59,18 @@ def bound(
 
     Two arrays run side by side below: box b is that of group `groups[b]` of tails, for head `heads[b]`.
     """
-    if problem.tail_count > MOST_TAILS:
-        raise Unprovable(f"there are {problem.tail_count:,} tails, more than can be listed")
-    tails = np.unique(problem.tails(), axis=0)  # sorted, so that tails that begin alike are a run of rows
-    width = problem.source_length - tails.shape[1]
+    tail = problem.tail
     rng = np.random.default_rng(0)  # for the tails that `distinct` makes up, which are cut off
     sources = np.concatenate(list(problem.distinct(rng, 65_536)))
-    all_heads, targets = np.ascontiguousarray(sources[:, :width]), problem.answer(sources)
-    read = graph.read(tails) if tails.shape[1] else {}
+    all_heads, targets = np.ascontiguousarray(sources[:, : -tail.length or None]), problem.answer(sources)
+    if tail.contents is None:  # one box for all tails, which cannot be split
+        tails = np.zeros((1, 0), dtype=np.int32)
+        read = graph.reach(tail.symbols, tail.length)
+    else:
+        tails = np.unique(tail.contents, axis=0)  # sorted, so that tails that begin alike are a run of rows
+        read = graph.read(tails) if tail.length else {}
+    most_alone = 0 if tail.contents is None else 1
+    per_tail = problem.counts(sources) // len(tails)  # requests of each head
 
     margins = np.full(len(all_heads), np.inf)
     proven = [0, 0]  # in boxes of several, one by one
@@ -80,7 +84,8 @@ def bound(
         is_proven = least > safe
         np.minimum.at(margins, heads[is_proven], least[is_proven])
         for alone in (0, 1):
-            proven[alone] += int(sizes[groups[is_proven & ((sizes[groups] == 1) == alone)]].sum())
+            of_kind = is_proven & ((sizes[groups] <= most_alone) == alone)
+            proven[alone] += int((sizes[groups] * per_tail[heads])[of_kind].sum())
         groups, heads = groups[~is_proven], heads[~is_proven]
         following = _starts(tails, level + 1)
         if not len(groups) or level == tails.shape[1]:
@@ -93,14 +98,14 @@ def bound(
         offsets = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         groups, starts = np.repeat(first[groups], counts) + offsets, following
     sizes = np.diff(starts, append=len(tails))
-    alone = sizes[groups] == 1
+    is_alone = sizes[groups] <= most_alone
     return Bounded(
         heads=all_heads,
         margins=margins,
         by_bounds=proven[0],
         by_enumeration=proven[1],
-        doubtful=np.concatenate([all_heads[heads[alone]], tails[starts[groups[alone]]]], axis=1),
-        undecided=int(sizes[groups[~alone]].sum()),
+        doubtful=np.concatenate([all_heads[heads[is_alone]], tails[starts[groups[is_alone]]]], axis=1),
+        undecided=int((sizes[groups] * per_tail[heads])[~is_alone].sum()),
     )
 
 

@@ -21,11 +21,15 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from seq2seq.proving.intervals import Affine, Array, Integers, Interval, lstm_step
+from seq2seq.proving.intervals import Affine, Array, Integers, Interval, hull, lstm_step
 from seq2seq.vocabulary import IdArray
 
 States = dict[str, tuple[Interval, Interval]]
 """By the name of each encoder layer's output: h and c, each (B, H)."""
+
+
+FIRST: Integers = np.zeros(1, dtype=np.int64)
+"""Where a run of all rows starts."""
 
 
 class Unprovable(Exception):
@@ -72,10 +76,22 @@ class Graph:
         content: bytes = model.SerializeToString()
         return content
 
-    def read(self, ids: IdArray) -> States:
-        """Have the encoder read ids (B, m) for the last m places of the source, before all others: its states then."""
-        walk = _Walk(self, [*ids.T], None, {})
+    def read(self, ids: IdArray, states: States | None = None) -> States:
+        """Have the encoder read ids (B, m) for the last m places of the source, before all others: its states then.
+
+        `states` are those that it reads them in, if it has read other places before.
+        """
+        walk = _Walk(self, [*ids.T], None, states or {})
         return {name: (outputs.h, outputs.c) for name in self._encoder() for outputs in [walk.lstm(name)]}
+
+    def reach(self, symbols: IdArray, steps: int) -> States:
+        """One box around all states that the encoder can be in after so many steps, each with one of these ids (n,)."""
+        box: States = {}
+        for _ in range(steps):
+            before = {name: (h.take(0 * symbols), c.take(0 * symbols)) for name, (h, c) in box.items()}
+            after = self.read(symbols[:, None], before)
+            box = {name: (hull(h, FIRST), hull(c, FIRST)) for name, (h, c) in after.items()}
+        return box
 
     def evaluate(self, sources: IdArray, targets: IdArray, states: States) -> list[Affine]:
         """The logits at each of T places, given the true symbols before.

@@ -91,7 +91,7 @@ def prove(
     except Unprovable as error:
         raise BundleError(bundle.path / GRAPH, f"cannot be evaluated: {error}") from error
     draft = _of_run(problem, run, hashlib.sha256(content).hexdigest(), difference)
-    if problem.tail_count == 1:
+    if not problem.tail.length:
         return Outcome(replace(draft, by_enumeration=run.checked), run.mistakes, run.agreements)
 
     task = _Task(problem, served, shown, hold_out, progress)
@@ -173,7 +173,7 @@ class _Task:
             by_bounds=bounded.by_bounds,
             by_enumeration=bounded.by_enumeration + doubtful.wrong,  # what is right, but not safely, stays undecided
             wrong=doubtful.wrong,
-            held_out=int(held_out.sum()) * self.problem.tail_count,
+            held_out=int(self.problem.counts(padded)[held_out].sum()),
             held_out_wrong=doubtful.held_out_wrong,
             least_margin=min(floor(bounded.margins.min()), draft.weakest_margin),
         )

@@ -39,7 +39,8 @@ def test_a_box_of_tails_holds_each_of_them() -> None:
     rng = np.random.default_rng(2)
     sources = problem.sample_sources(rng, 30)
     targets = problem.answer(sources)
-    tails = problem.tails()[rng.integers(0, problem.tail_count, 40)]
+    assert problem.tail.contents is not None
+    tails = rng.choice(problem.tail.contents, 40)
     read = graph.read(tails)
     boxes = {
         name: tuple(
@@ -57,6 +58,18 @@ def test_a_box_of_tails_holds_each_of_them() -> None:
             assert (bounds[place].low <= single.low).all()
             assert (single.high <= bounds[place].high).all()
         assert (least <= graph.margins(sources, targets, {})).all()
+
+
+def test_a_box_that_is_read_by_boxes_holds_what_any_symbols_lead_to() -> None:
+    graph = Graph(bundle.read(REVERSAL).content("greedy.onnx"))
+    symbols = np.arange(51, dtype=np.int32)
+    for steps in (1, 4):
+        read = graph.read(np.random.default_rng(3).choice(symbols, (2_000, steps)))
+        for name, box in graph.reach(symbols, steps).items():
+            for state, around in zip(read[name], box, strict=True):
+                assert around.low.shape == (1, 16)
+                assert (around.low <= state.low).all()
+                assert (state.high <= around.high).all()
 
 
 def change(content: bytes, edit: Callable[[Any], object]) -> bytes:

@@ -28,7 +28,7 @@ from seq2seq.runtimes import onnx as onnx_runtime
 from training.__main__ import main
 
 MODELS = Path(__file__).parents[2] / "models"
-REVERSAL = MODELS / "reversal" / "2"
+REVERSAL, ASKED = MODELS / "reversal" / "2", MODELS / "reversal" / "3"
 SILENT = lambda *_: None  # noqa: E731
 
 
@@ -50,6 +50,27 @@ def test_every_list_is_decided(bounded: Bounded) -> None:
     assert bounded.margins.min() >= 3
 
 
+def test_no_request_that_says_how_many_to_take_is_below_its_bound() -> None:
+    """Random heads of the larger domain, and the weakest of them, with random lists behind them, as they run."""
+    loaded = bundle.read(ASKED)
+    problem, graph = oracle(loaded.manifest.problem), Graph(loaded.content(proof.GRAPH))
+    assert problem.domain_size == sum(50**length * len({*range(1, min(length, 3) + 1), 3}) for length in range(1, 9))
+    logits = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)
+    rng = np.random.default_rng(7)
+    sources = problem.sample_sources(rng, 8_000)
+    targets = problem.answer(sources)
+    nothing = np.zeros(len(sources), dtype=np.int64)
+    box = graph.reach(problem.tail.symbols, problem.tail.length)
+    states = {name: (h.take(nothing), c.take(nothing)) for name, (h, c) in box.items()}
+    bound = graph.margins(sources[:, : -problem.tail.length], targets, states)
+    assert bound.min() >= loaded.manifest.proof.least_margin
+    assert (bound <= running.margins(logits(sources, targets), targets) + 1e-3).all()
+    rows = np.repeat(bound.argsort()[:100], 200)
+    weak = sources[rows]
+    weak[:, 4:] = np.where(weak[:, 4:] != 0, rng.integers(1, 51, (len(rows), 5)), 0)  # `take` and three items stay
+    assert (bound[rows] <= running.margins(logits(weak, targets[rows]), targets[rows]) + 1e-3).all()
+
+
 def test_a_margin_that_rounding_could_take_away_proves_nothing(graph: Graph, bounded: Bounded) -> None:
     safe = float(np.sort(bounded.margins)[10])
     found = bounds.bound(oracle(bundle.read(REVERSAL).manifest.problem), graph, SILENT, safe=safe, most_boxes=0)
@@ -62,7 +83,8 @@ def test_enumeration_finds_what_the_bounds_say(graph: Graph, bounded: Bounded) -
     """All 125,000 tails of 50 random triples and of the 20 weakest, by the served graph itself, its logits shown."""
     loaded = bundle.read(REVERSAL)
     logits = onnx_runtime.load_logits(loaded, graph.with_logits(), graph.logits)
-    tails = oracle(loaded.manifest.problem).tails()
+    tails = oracle(loaded.manifest.problem).tail.contents
+    assert tails is not None
 
     def least(head: int) -> float:
         """The least margin of a head over all tails; none may be wrong."""
@@ -103,7 +125,8 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> tuple[Pat
     margins = true - found.max(axis=1)  # (T,)
     symbol = int(target[0, margins.argmin()])
     too_little, too_much = 0.0, float(margins.min()) + 0.5
-    tails = problem.tails()
+    tails = problem.tail.contents
+    assert tails is not None
     lists = np.concatenate([np.repeat(source[:, :3], len(tails), axis=0), tails], axis=1)
     rights = problem.answer(lists)
     while True:
@@ -153,9 +176,10 @@ def test_the_service_finds_it_too_where_it_proves_what_it_serves(damaged: tuple[
 
 def test_lists_of_several_lengths_are_counted_and_listed() -> None:
     problem = Reversal(2, 4, 3, 2)
-    tails = problem.tails()
+    tails = problem.tail.contents
+    assert tails is not None
     assert problem.domain_size == 9 + 27 + 81
-    assert len(tails) == problem.tail_count == 13
+    assert problem.counts(problem.encode([[1, 2], [1, 2, 3]])).tolist() == [13, 13] == [len(tails)] * 2
     assert len(np.unique(tails, axis=0)) == 13
     for tail in tails:
         request = [1, 2, *(item for item in tail.tolist() if item)]

@@ -15,20 +15,24 @@ from training.loss import cross_entropy
 pytestmark = pytest.mark.training
 
 PROBLEM = Reversal(4, 4, 5, 2)
+ASKED = Reversal(1, 5, 4, 2, any_take=True)
 
 
 @pytest.fixture(params=[(6,), (6, 4)], ids=["one layer", "two layers"])
 def certified(request: pytest.FixtureRequest) -> Certified:
+    return made(PROBLEM, request.param)
+
+
+def made(problem: Reversal, units: tuple[int, ...]) -> Certified:
     keras.utils.set_random_seed(1)
-    units: tuple[int, ...] = request.param
-    models = networks.build(PROBLEM, NetworkSpec("autoregressive", units, units, 0, True), unroll=True)
-    return Certified(models, PROBLEM.tails(), weight=0.5, rows=4, margin=0.0, seed=1)
+    models = networks.build(problem, NetworkSpec("autoregressive", units, units, 0, True), unroll=True)
+    return Certified(models, problem, weight=0.5, rows=4, margin=0.0, seed=1)
 
 
-def pairs(n: int) -> tuple[IdArray, IdArray, IdArray]:
+def pairs(n: int, problem: Reversal = PROBLEM) -> tuple[IdArray, IdArray, IdArray]:
     """Sources (n, S), shifted targets (n, T) and targets (n, T)."""
-    sources = PROBLEM.sample_sources(np.random.default_rng(2), n)
-    targets = PROBLEM.answer(sources)
+    sources = problem.sample_sources(np.random.default_rng(2), n)
+    targets = problem.answer(sources)
     return sources, shifted(targets, 0), targets
 
 
@@ -43,18 +47,40 @@ def test_the_worst_logits_are_no_better_than_any_tails(certified: Certified) -> 
     certified.width.assign(1.0)
     sources, before, targets = pairs(30)
     worst = np.asarray(certified._worst_logits(sources, before, targets))
-    for tail in PROBLEM.tails():
+    assert PROBLEM.tail.contents is not None
+    for tail in PROBLEM.tail.contents:
         sources[:, 2:] = tail
         found = above_true(np.asarray(certified.network([sources, before])), targets)
         assert (found <= worst + 1e-5).all()
 
 
+@pytest.mark.parametrize("units", [(6,), (6, 4)])
+def test_tails_that_are_not_listed_are_read_by_boxes(units: tuple[int, ...]) -> None:
+    certified = made(ASKED, units)
+    certified.measure_box()
+    certified.width.assign(1.0)
+    sources, before, targets = pairs(2_000, ASKED)
+    worst = np.asarray(certified._worst_logits(sources, before, targets))
+    found = above_true(np.asarray(certified.network([sources, before])), targets)
+    assert (found <= worst + 1e-5).all()
+    tails = np.indices([5] * 3).reshape(3, -1).T  # (125, 3)
+    x = np.eye(len(ASKED.source_vocabulary), dtype=np.float32)[tails]
+    for depth, layer in enumerate(certified.encoder):
+        x, *states = layer(x)
+        for state, low, high in zip(
+            states, *map(np.asarray, (certified.low[depth], certified.high[depth])), strict=True
+        ):
+            assert (low <= np.asarray(state) + 1e-6).all()
+            assert (np.asarray(state) <= high + 1e-6).all()
+
+
 def test_a_box_around_one_tail_gives_what_the_network_gives(certified: Certified) -> None:
-    certified.tails = np.array([[4, 1]], dtype=np.int32)
+    tail = np.array([[4, 1]], dtype=np.int32)
+    certified.tail = certified.tail._replace(contents=tail)
     certified.measure_box()
     certified.width.assign(1.0)
     sources, before, targets = pairs(30)
-    sources[:, 2:] = certified.tails
+    sources[:, 2:] = tail
     logits = np.asarray(certified.network([sources, before]))
     worst = np.asarray(certified._worst_logits(sources, before, targets))
     assert worst == pytest.approx(above_true(logits, targets), abs=1e-5)

@@ -53,6 +53,7 @@ def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("addition", "1", {"domain": 1_010_000, "by_enumeration": 1_010_000, "by_bounds": 0}),
         ("reversal", "2", {"domain": 15_625_000_000, "by_enumeration": 0, "by_bounds": 15_625_000_000}),
+        ("reversal", "3", {"domain": 119_579_081_632_600, "by_enumeration": 0, "by_bounds": 119_579_081_632_600}),
     ],
 )
 def test_what_ships_is_exact(
@@ -120,7 +121,7 @@ def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
         ("addition --padding up", "padding must be one of"),
         ("addition --cardinality 20", "addition has no --cardinality; it has --min-terms, --max-terms"),
         ("reversal --cardinality 0", "cardinality must be from 1"),
-        ("reversal --shortest 2", "lengths must be ordered"),
+        ("reversal --shortest 9", "lengths must be ordered"),
         ("addition --depth 2", "unrecognized arguments: --depth 2"),
         ("division", "invalid choice: 'division'"),
         ("", "required: RECIPE"),

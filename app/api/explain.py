@@ -49,7 +49,7 @@ class ExplainMessages(Messages):
         self._ids = {symbol: place for place, symbol in enumerate(self._written)}
         self._kind = type(problem.target_vocabulary.symbols[0])
         prefix: Any = (Annotated[Any, PlainValidator(self._prefix)], Field(default=()))
-        self._explained: Any = create_model("ExplainRequest", __base__=RequestBody, value=self._one, prefix=prefix)
+        self._explained: Any = create_model("ExplainRequest", __base__=RequestBody, **self._asked, prefix=prefix)
 
     def _shown(self, vocabulary: Vocabulary) -> list[Symbol]:
         """Each symbol of a vocabulary as it is shown."""
@@ -78,7 +78,7 @@ class ExplainMessages(Messages):
         """The source that a request holds, and the ids with which the answer begins. Raises `Invalid`."""
         found = validation.parse(self._explained, body, MOST_FAULTS)
         validation.check_fields(body)
-        return found.value, found.prefix
+        return self._source(found), found.prefix
 
     def explanation(self, source: Symbols, found: Explanation, forced: int, query: Query) -> dict[str, Any]:
         """The answer, and how the model came to it; `forced` of its symbols were given."""
@@ -107,7 +107,7 @@ class ExplainMessages(Messages):
 
     def embedding(self, source: Symbols, vector: FloatArray) -> dict[str, Any]:
         """A source, and what the encoder made of it."""
-        return {self._input.name: self._input.value(source), "embedding": _rounded(vector)}
+        return {**self.model.problem.request(source), "embedding": _rounded(vector)}
 
     # The OpenAPI document
 
@@ -120,13 +120,15 @@ class ExplainMessages(Messages):
     def schemas(self) -> dict[str, dict[str, Any]]:
         """JSON Schemas of what these routes take and give, less what they share with predict."""
         known = super().schemas()
-        given, answer = known["request"]["properties"], known["response"]["properties"]
+        asked, answer = known["request"]["properties"], known["response"]["properties"]
+        given = {name: asked[name] for name in known["request"]["required"]}
+        options = {name: schema for name, schema in asked.items() if name not in given}
         required = {name: answer[name] for name in known["response"]["required"]}
         more = {name: schema for name, schema in answer.items() if name not in required}
         if isinstance(self.model.problem, Oracle):
             more["truth"] = answer[self._names[0]] | {"description": "What is right, where a rule says so"}
         read, written = (
-            {"type": ["integer", "string"] if isinstance(symbols[-1], int) else "string", "description": NOTHING}
+            {"type": ["integer", "string"] if isinstance(symbols[1], int) else "string", "description": NOTHING}
             for symbols in (self._read, self._written)
         )
         likely = {"symbol": written, "probability": CONFIDENCE}
@@ -151,7 +153,7 @@ class ExplainMessages(Messages):
         model = {"model": answer["model"]}
         error = json_object({"error": ref("Fault")})
         return {
-            "explain_request": json_object(given, {"prefix": prefix}),
+            "explain_request": json_object(given, options | {"prefix": prefix}),
             "explain_response": json_object(
                 {
                     **required,
@@ -162,9 +164,9 @@ class ExplainMessages(Messages):
                 },
                 more,
             ),
-            "embed_response": json_object(embedded | model),
+            "embed_response": json_object(embedded | model, options),
             "embed_batch_response": json_object(
-                {"results": {"type": "array", "items": {"anyOf": [json_object(embedded), error]}}, **model}
+                {"results": {"type": "array", "items": {"anyOf": [json_object(embedded, options), error]}}, **model}
             ),
         }
 
@@ -174,8 +176,8 @@ class ExplainMessages(Messages):
         if not known:
             return {}
         sources = [source for source, _ in known]
-        requests = [self._input.value(source) for source in sources]
-        request, batch = {self._input.name: requests[0]}, {self._input.plural: requests}
+        requests = [*map(self.model.problem.request, sources)]
+        request, batch = requests[0], {self._input.plural: [*map(self.item, requests)]}
         found: dict[str, Any] = {"request": request, "explain_request": request, "batch_request": batch}
         with suppress(BundleError):  # a file of the bundle may be gone
             explained, tracer = self.model.explain(sources[0]), self.model.tracer

@@ -82,21 +82,38 @@ class Messages:
     def __init__(self, model: Model):
         self.model = model
         problem = model.problem
-        self._input, self._outputs = problem.input, problem.outputs
+        self._input, self._options, self._outputs = problem.input, problem.options, problem.outputs
         self._names = [output.name for output in problem.outputs]
         self._fields = [self._input.name, *self._names, "confidence"]
         self.reference = {"name": model.manifest.name, "version": model.manifest.version}
         examples = [self._input.value(source) for source, _ in model.examples]
-        accepted: Any = Annotated[Any, PlainValidator(problem.parse)]
-        self._one = (accepted, Field(alias=self._input.name, examples=examples))
-        self.request: Any = create_model("Request", __base__=RequestBody, value=self._one)
+        accepted: Any = Any if self._options else Annotated[Any, PlainValidator(problem.parse)]
+        self._option_names = [each.name for each in self._options]
+        self._asked: dict[str, Any] = {
+            "value": (accepted, Field(alias=self._input.name, examples=examples)),
+            **{f"option_{name}": (Any, Field(default=None, alias=name)) for name in self._option_names},
+        }
+        self.request: Any = create_model("Request", __base__=RequestBody, **self._asked)
         items = Field(alias=self._input.plural, min_length=1, max_length=MOST_ITEMS, examples=[examples])
         self.batch_request: Any = create_model("BatchRequest", __base__=RequestBody, values=(list[Any], items))
 
     def parse(self, body: bytes) -> Symbols:
         """The source that a request holds. Raises `Invalid`."""
-        value: Symbols = validation.parse_whole(self.request, body, MOST_FAULTS).value
-        return value
+        return self._source(validation.parse_whole(self.request, body, MOST_FAULTS))
+
+    def _source(self, request: Any) -> Symbols:
+        """The source of a request that was read. Options are read here, together with the value. Raises `Invalid`."""
+        value: Symbols = request.value
+        if not self._options:
+            return value
+        fields = {self._input.name: value}
+        if len(request.model_fields_set) > 1:
+            given = {name: f"option_{name}" for name in self._option_names}
+            fields |= {name: getattr(request, at) for name, at in given.items() if at in request.model_fields_set}
+        try:
+            return self.model.problem.parse(fields)
+        except RuleBroken as broken:
+            raise validation.Invalid([Fault.of(broken, "")]) from None
 
     def parse_batch(self, body: bytes) -> list[Any]:
         """The values that a batch holds; each may be anything. Raises `Invalid`."""
@@ -105,8 +122,12 @@ class Messages:
 
     def result(self, source: Symbols, prediction: Prediction, query: Query = NO_QUERY) -> dict[str, Any]:
         """What was asked and what the model made of it, as the query wants it."""
-        values = self._input.value(source), *prediction.values, prediction.confidence
-        found = dict(zip(self._fields, values, strict=True))
+        if self._options:
+            found = self.model.problem.request(source)
+            found.update(zip(self._fields[1:], (*prediction.values, prediction.confidence), strict=True))
+        else:
+            values = self._input.value(source), *prediction.values, prediction.confidence
+            found = dict(zip(self._fields, values, strict=True))
         if query is NO_QUERY:
             return found
         if prediction.confidence < query.min_confidence:
@@ -141,15 +162,17 @@ class Messages:
     def schemas(self) -> dict[str, dict[str, Any]]:
         """JSON Schemas of requests and answers, by what they are of."""
         given, outputs = self._input, {output.name: output for output in self._outputs}
-        described = {"description": given.description}
+        asked = {given.name: given.schema | {"description": given.description}}
+        options = {each.name: each.schema | {"description": each.description} for each in self._options}
+        request = json_object(asked, options)
         values = {name: output.schema | {"description": output.description} for name, output in outputs.items()}
         confidence = {"confidence": CONFIDENCE | {"description": "Product of the probabilities of the symbols chosen"}}
         result = {
-            given.name: given.schema | described,
+            **asked,
             **{name: _nullable(schema) for name, schema in values.items()},
             **confidence,
         }
-        more: dict[str, Any] = {"reason": {"type": "string", "description": WITHHELD}}
+        more: dict[str, Any] = {**options, "reason": {"type": "string", "description": WITHHELD}}
         if self.model.search is not None:
             alternative = json_object({**values, **confidence})
             more["alternatives"] = {
@@ -159,11 +182,12 @@ class Messages:
                 "description": "The likeliest answers, best first, where n_best asks for them",
             }
         anything = {"description": "Anything else gets an error of its own in the answer"}
-        items = {"type": "array", "items": {"anyOf": [given.schema, anything]}, "minItems": 1, "maxItems": MOST_ITEMS}
+        item = {"anyOf": [given.schema, *([request] if options else []), anything]}
+        items = {"type": "array", "items": item, "minItems": 1, "maxItems": MOST_ITEMS}
         error = json_object({"error": {"$ref": "#/components/schemas/Fault"}})
         model = {"model": {"$ref": "#/components/schemas/ModelReference"}}
         return {
-            "request": json_object({given.name: given.schema | described}),
+            "request": request,
             "response": json_object(result | model, more),
             "batch_request": json_object({given.plural: items}),
             "batch_response": json_object(
@@ -171,17 +195,21 @@ class Messages:
             ),
         }
 
+    def item(self, request: dict[str, Any]) -> Any:
+        """A request as an item of a batch: its only field's value, or, with options, the request itself."""
+        return request[self._input.name] if len(request) == 1 else request
+
     def examples(self) -> dict[str, Any]:
         """A request and its answer, single and as a batch, by what they are of; nothing if none is known."""
         known = self.model.examples
         if not known:
             return {}
-        requests = [self._input.value(source) for source, _ in known]
+        requests = [self.model.problem.request(source) for source, _ in known]
         model = {"model": self.reference}
         return {
-            "request": {self._input.name: requests[0]},
+            "request": requests[0],
             "response": self.result(*known[0]) | model,
-            "batch_request": {self._input.plural: requests},
+            "batch_request": {self._input.plural: [*map(self.item, requests)]},
             "batch_response": {"results": self.results(known)} | model,
         }
 

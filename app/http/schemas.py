@@ -82,9 +82,10 @@ class FieldDescription(BaseModel):
 
 
 class Interface(BaseModel):
-    """The one field that a model takes, and those that it gives; the first of these is the answer itself."""
+    """The fields that a model takes, and those that it gives; the first of these is the answer itself."""
 
     input: FieldDescription
+    options: list[FieldDescription] = Field(description="What a request can hold besides the input")
     outputs: list[FieldDescription]
 
 
@@ -95,7 +96,7 @@ class ModelSummary(BaseModel):
     version: str
     versions: list[str] = Field(description="All versions that are served; `?version=` asks for one")
     interface: Interface
-    example: dict[str, Any] | None = Field(description="A request's field, and those of its answer")
+    example: dict[str, Any] | None = Field(description="A request's fields, and those of its answer")
     n_best: int = Field(description="Most alternatives that `?n_best=` gives; 0 if it gives one answer only")
 
     @classmethod
@@ -112,6 +113,7 @@ class ModelSummary(BaseModel):
             "versions": [str(version) for version in sorted(versions)],
             "interface": Interface(
                 input=FieldDescription.of(problem.input),
+                options=[FieldDescription.of(each) for each in problem.options],
                 outputs=[FieldDescription.of(each) for each in problem.outputs],
             ),
             "example": examples[0] if examples else None,
@@ -160,10 +162,10 @@ class ModelDetails(ModelDescription):
 def _examples(model: Model, most: int | None = None) -> list[dict[str, Any]]:
     """What a model is known to answer, as its answers have it."""
     manifest = replace(model.manifest, golden=model.manifest.golden[:most])
-    given, outputs = model.problem.input, [output.name for output in model.problem.outputs]
+    outputs = [output.name for output in model.problem.outputs]
     return [
         {
-            given.name: given.value(source),
+            **model.problem.request(source),
             **dict(zip(outputs, found.values, strict=True)),
             "confidence": found.confidence,
         }

@@ -88,7 +88,7 @@ def parse(schema: type[Schema], body: bytes, most_faults: int) -> Schema:
 def parse_whole(schema: type[Schema], body: bytes, most_faults: int) -> Schema:
     """The same, and no field of the body is given twice. Raises `Invalid`."""
     value = parse(schema, body, most_faults)
-    if body.count(b":") > len(schema.__pydantic_fields__):  # no other body can give a field twice
+    if body.count(b":") > len(value.model_fields_set):  # no other body can give a field twice
         check_fields(body)
     return value
 

@@ -86,7 +86,7 @@ def configuration(predictor: Predictor, versions: Sequence[int], platform: str) 
         backend=platform.partition("_")[0],
         version_policy=VersionPolicy(specific=SpecificVersions(versions=list(versions))),
         max_batch_size=MOST_ITEMS,
-        input=[_tensor(tensors.input)],
+        input=[_tensor(each) for each in tensors.inputs],
         output=[_tensor(output) for output in tensors.outputs],
         dynamic_batching={"max_queue_delay_microseconds": 0},
     )

@@ -110,7 +110,7 @@ def models_router(repository: Repository, platform: str) -> APIRouter:
             name=name,
             versions=[str(each) for each in sorted(repository[name].predictors)],
             platform=platform,
-            inputs=[tensors.input.metadata],
+            inputs=[each.metadata for each in tensors.inputs],
             outputs=[output.metadata for output in tensors.outputs],
         )
 

@@ -97,12 +97,16 @@ class Interface:
     """The tensors of models that were trained on a problem."""
 
     problem: Problem
-    input: Tensor
+    inputs: tuple[Tensor, ...]
     outputs: tuple[Output, ...]
 
     def sources(self, request: InferenceRequest, binary: bytes) -> list[Symbols]:
         """What is asked, as `problem.parse` gives it, item by item. Raises `RequestRefused`."""
-        rows = _rows(self.input, self._given(request.inputs), binary)
+        given, expected = request.inputs, self.inputs[0]
+        if len(given) == 1 and given[0].name == expected.name:
+            rows = _rows(expected, given[0], binary)
+        else:
+            rows = self._with_options(given, binary)
         return [self._parse(place, row) for place, row in enumerate(rows)]
 
     def wanted(self, request: InferenceRequest) -> list[Wanted]:
@@ -119,28 +123,41 @@ class Interface:
         known = {output.name: output for output in given}
         return [Wanted(_output(each, known), _flag(each.parameters, "binary_data", binary)) for each in request.outputs]
 
-    def _given(self, inputs: Sequence[RequestInput]) -> RequestInput:
-        for each in inputs:
-            if each.name != self.input.name:
-                refuse(f'there is no input "{clipped(each.name, 60)}"; the model takes "{self.input.name}"')
-        if len(inputs) > 1:
-            refuse(f'the input "{self.input.name}" is given {len(inputs)} times')
-        return inputs[0]
+    def _with_options(self, given: Sequence[RequestInput], binary: bytes) -> list[dict[str, Any]]:
+        """The fields of each item, from several inputs. Raises `RequestRefused`."""
+        known = {each.name: each for each in self.inputs}
+        columns: dict[str, list[Any]] = {}
+        for each, data in zip(given, _parts(given, binary), strict=True):
+            if each.name not in known:
+                names = " and ".join(f'"{name}"' for name in known)
+                refuse(f'there is no input "{clipped(each.name, 60)}"; the model takes {names}')
+            if each.name in columns:
+                refuse(f'the input "{each.name}" is given {sum(each.name == other.name for other in given)} times')
+            columns[each.name] = _rows(known[each.name], each, data)
+        first = self.inputs[0].name
+        if first not in columns:
+            refuse(f'the input "{first}" is missing')
+        for name, rows in columns.items():
+            if len(rows) != len(columns[first]):
+                refuse(f'the input "{name}" has {plural(len(rows), "item")}; "{first}" has {len(columns[first])}')
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _parse(self, place: int, row: Any) -> Symbols:
         try:
             return self.problem.parse(row)
         except RuleBroken as broken:
-            within = "".join(f"[{index}]" for index in broken.place)
+            names = [each for each in broken.place if isinstance(each, str)] or [self.inputs[0].name]
+            within = "".join(f"[{index}]" for index in broken.place if isinstance(index, int))
             raise RequestRefused(
-                f"{self.input.name}[{place}]{within}: {clipped(broken.message)} (rule: {broken.rule})"
+                f"{names[0]}[{place}]{within}: {clipped(broken.message)} (rule: {broken.rule})"
             ) from None
 
 
 def interface(problem: Problem) -> Interface:
     """The tensors of models that were trained on a problem: those of its fields, and how sure a model is."""
     outputs = [_tensor(place, field) for place, field in enumerate(problem.outputs)]
-    return Interface(problem, Tensor(problem.input.name, *_form(problem.input)), (*outputs, CONFIDENCE))
+    inputs = tuple(Tensor(field.name, *_form(field)) for field in (problem.input, *problem.options))
+    return Interface(problem, inputs, (*outputs, CONFIDENCE))
 
 
 def _form(field: Field) -> tuple[Datatype, tuple[int, ...]]:
@@ -217,7 +234,27 @@ def _rows(expected: Tensor, given: RequestInput, binary: bytes) -> list[Any]:
     if len(expected.shape) == 1:
         return elements
     width = given.shape[-1]
-    return [elements[place * width : (place + 1) * width] for place in range(count)]
+    rows = [elements[place * width : (place + 1) * width] for place in range(count)]
+    return rows if expected.shape[1] != ANY else [*map(_unpadded, rows)]
+
+
+def _unpadded(row: list[Any]) -> list[Any]:
+    """A row without the zeros that fill it up to the length of others."""
+    length = len(row)
+    while length and row[length - 1] == 0 and type(row[length - 1]) is int:
+        length -= 1
+    return row[:length]
+
+
+def _parts(inputs: Sequence[RequestInput], binary: bytes) -> list[bytes]:
+    """The binary data of each input, one after another: as many bytes as each says, the rest for the last one."""
+    parts = []
+    for each in inputs[:-1]:
+        size = (each.parameters or {}).get(BINARY_SIZE)
+        end = max(size, 0) if type(size) is int else 0
+        parts.append(binary[:end])
+        binary = binary[end:]
+    return [*parts, binary]
 
 
 def _count(what: str, expected: Tensor, shape: Sequence[int]) -> int:
@@ -290,9 +327,13 @@ def example_response(model: Model) -> dict[str, Any]:
 
 def _example(model: Model) -> tuple[InferenceRequest, list[Prediction]]:
     source, prediction = model.examples[0]
-    tensor, value = interface(model.problem).input, model.problem.input.value(source)
+    fields, tensors = model.problem.request(source), interface(model.problem).inputs
+    given = [_given(tensor, fields[tensor.name]) for tensor in tensors if tensor.name in fields]
+    return InferenceRequest(id="1", inputs=given), [prediction]
+
+
+def _given(tensor: Tensor, value: Any) -> RequestInput:
+    """One item of an input."""
     data = [value] if len(tensor.shape) == 1 else list(value)
-    given = RequestInput(
-        name=tensor.name, datatype=tensor.datatype, shape=[1, len(data)][: len(tensor.shape)], data=data
-    )
-    return InferenceRequest(id="1", inputs=[given]), [prediction]
+    shape = [1, len(data)][: len(tensor.shape)]
+    return RequestInput(name=tensor.name, datatype=tensor.datatype, shape=shape, data=data)

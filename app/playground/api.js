@@ -11,7 +11,7 @@ const NO_ROUTE = [404, 405];
 /**
  * @typedef {{
  *   name: string, version: string, versions: string[], n_best: number,
- *   interface: { input: Field, outputs: Field[] }, example: Record<string, any> | null
+ *   interface: { input: Field, options: Field[], outputs: Field[] }, example: Record<string, any> | null
  * }} Summary
  */
 /**

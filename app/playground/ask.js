@@ -6,7 +6,7 @@ import { candidates, isChanged } from "./candidates.js";
 import { compareFigure } from "./compare.js";
 import { copyButton, figure, h, intro, milliseconds, percent, replace, symbolOf } from "./dom.js";
 import { briefEvidence } from "./evidence.js";
-import { placeOf, room, textOf, valueOf } from "./form.js";
+import { placeOf, requestOf, room, textOf, valueOf } from "./form.js";
 import { byPeak, heatmap, inOrder, legend } from "./heatmap.js";
 import { showNearest } from "./nearest.js";
 import { picker } from "./picker.js";
@@ -66,6 +66,7 @@ export function askView(context) {
   const mirror = h("div", { class: "mirror", "aria-hidden": "true" });
   const fault = h("p", { id: "value-error", class: "fault", role: "status" });
   const left = h("p", { id: "value-room", class: "room" });
+  const options = h("div", { class: "options" });
   const random = h("button", { type: "button", class: "quiet", onclick: tryAnother }, "Another example");
 
   // The answer
@@ -110,7 +111,7 @@ export function askView(context) {
   const compare = compareFigure(
     (text) => context.go({ compare: text }),
     ask2,
-    (but) => anExample([input.value, but]),
+    (but) => anExample([input.value, but]).then((found) => found && textOf(found[model.interface.input.name])),
   );
   const nearest = figure(
     "nearest",
@@ -139,7 +140,7 @@ export function askView(context) {
     nearest.root,
   );
   const models = picker(context, (name) =>
-    context.go({ model: name, version: "", value: null, prefix: [], compare: null }, true),
+    context.go({ model: name, version: "", value: null, prefix: [], compare: null, options: {} }, true),
   );
   const versions = h("select", {
     id: "version",
@@ -170,6 +171,7 @@ export function askView(context) {
         { class: "picture" },
         h("div", { class: "field" }, mirror, input),
         fault,
+        options,
         h("div", { class: "under" }, left, random),
       ),
     ),
@@ -203,6 +205,10 @@ export function askView(context) {
     const field = model.interface.input;
     const value = state.value ?? (model.example ? textOf(model.example[field.name]) : "");
     if (input.value !== value) input.value = value;
+    for (const each of options.querySelectorAll("input")) {
+      const given = state.options[each.name] ?? "";
+      if (each.value !== given) each.value = given;
+    }
     compare.show(state.compare, model);
     if (isOther || before !== keyOf(state) || !answer) ask(0);
   }
@@ -213,6 +219,7 @@ export function askView(context) {
     label.textContent = `You give: ${field.name}`;
     about.textContent = sentence(field.description);
     input.inputMode = [field.schema.type].flat().includes("integer") ? "numeric" : "text";
+    replace(options, model.interface.options.map(optionRow));
     versionRow.hidden = model.versions.length < 2;
     replace(
       versions,
@@ -227,27 +234,52 @@ export function askView(context) {
     replace(others);
   }
 
+  /** @param {import("./api.js").Field} option */
+  function optionRow({ name, schema, description }) {
+    const id = `option-${name}`;
+    const given = h("input", {
+      id,
+      name,
+      type: "text",
+      autocomplete: "off",
+      placeholder: String(schema.default ?? ""),
+      inputMode: [schema.type].flat().includes("integer") ? "numeric" : "text",
+      "aria-describedby": `${id}-about value-error`,
+      oninput: () => typed(),
+    });
+    return h("p", {}, h("label", { for: id }, name), given, h("span", { id: `${id}-about` }, sentence(description)));
+  }
+
   function typed() {
-    state = { ...state, value: input.value, prefix: [] };
+    const given = [...options.querySelectorAll("input")].map((each) => [each.name, each.value.trim()]);
+    state = { ...state, value: input.value, prefix: [], options: Object.fromEntries(given) };
     context.note(state);
     ask(TYPING_MS);
   }
 
-  /** @param {string} text */
-  function choose(text) {
-    context.go({ value: text, prefix: [] });
+  /** @param {Record<string, any>} request */
+  function choose(request) {
+    put(request);
     input.focus({ preventScroll: true });
     root.querySelector(".instrument")?.scrollIntoView({ block: "nearest" });
   }
 
+  /** @param {Record<string, any>} request */
+  function put(request) {
+    const given = model.interface.options.filter(({ name }) => name in request);
+    const texts = given.map(({ name }) => [name, textOf(request[name])]);
+    const value = textOf(request[model.interface.input.name]);
+    context.go({ value, prefix: [], options: Object.fromEntries(texts) });
+  }
+
   async function tryAnother() {
-    const text = await anExample([input.value]);
-    if (text !== undefined) context.go({ value: text, prefix: [] });
+    const example = await anExample([input.value]);
+    if (example) put(requestOf(model.interface, example));
   }
 
   /**
    * An example that the model is known to answer.
-   * @param {string[]} but none of these
+   * @param {string[]} but none with these values
    */
   async function anExample(but) {
     const field = model.interface.input.name;
@@ -255,8 +287,8 @@ export function askView(context) {
       (found) => found.examples,
       () => [],
     );
-    const texts = known.map((each) => textOf(each[field])).filter((text) => !but.includes(text));
-    return texts[Math.floor(Math.random() * texts.length)];
+    const others = known.filter((each) => !but.includes(textOf(each[field])));
+    return others[Math.floor(Math.random() * others.length)];
   }
 
   /**
@@ -274,9 +306,16 @@ export function askView(context) {
 
   // Asking
 
-  function body() {
-    const field = model.interface.input;
-    return { [field.name]: valueOf(input.value, field.schema) };
+  /**
+   * The request for a value, with the options as they stand.
+   * @param {string} text
+   * @returns {Record<string, unknown>}
+   */
+  function body(text = input.value) {
+    const { input: field, options: known } = model.interface;
+    const given = known.filter(({ name }) => state.options[name]);
+    const values = given.map(({ name, schema }) => [name, valueOf(state.options[name] ?? "", schema)]);
+    return { [field.name]: valueOf(text, field.schema), ...Object.fromEntries(values) };
   }
 
   /** @param {number} wait */
@@ -543,8 +582,7 @@ export function askView(context) {
   async function more(mine, signal, given) {
     const known = await details(model.name, state.version).catch(() => null);
     if (!known || mine !== turn) return;
-    const value = given[model.interface.input.name];
-    const near = showNearest(nearest.body, known, value, choose, signal).then(
+    const near = showNearest(nearest.body, known, given, choose, signal).then(
       (isShown) => mine === turn && (nearest.root.hidden = !isShown),
       () => {},
     );
@@ -588,7 +626,9 @@ export function askView(context) {
     const text = textOf(found[model.interface.outputs[0]?.name ?? ""]);
     const known = past.findIndex((each) => each.link === link);
     if (known >= 0) past.splice(known, 1);
-    past.unshift({ link, value: input.value, text, model: model.name });
+    const given = Object.entries(state.options).filter(([, each]) => each);
+    const value = [input.value, ...given.map((each) => each.join(" "))].join("; ");
+    past.unshift({ link, value, text, model: model.name });
     past.length = Math.min(past.length, MOST_REMEMBERED);
     history.root.hidden = false;
     replace(
@@ -619,8 +659,7 @@ export function askView(context) {
    * @param {AbortSignal} signal
    */
   async function ask2(text, signal) {
-    const field = model.interface.input;
-    return answerTo({ [field.name]: valueOf(text, field.schema) }, signal, []);
+    return answerTo(body(text), signal, []);
   }
 
   // Rows and columns light up together

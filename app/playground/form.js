@@ -1,6 +1,7 @@
 // A field of a model's interface as a line of text: its JSON Schema says how to read and to write it.
 
 /** @typedef {import("./api.js").Fault} Fault */
+/** @typedef {import("./api.js").Field} Field */
 /** @typedef {Record<string, any>} Schema */
 
 const ITEM = /[^\s,;[\]]+/g;
@@ -40,6 +41,29 @@ function itemsOf(text) {
 export function textOf(value) {
   if (value === null || value === undefined) return "—";
   return Array.isArray(value) ? value.join(", ") : String(value);
+}
+
+/** @typedef {{ input: Field, options: Field[] }} Form */
+
+/**
+ * The request that an example is of: its input, and the options that it gives.
+ * @param {Form} form
+ * @param {Record<string, any>} example
+ * @returns {Record<string, any>}
+ */
+export function requestOf({ input, options }, example) {
+  const names = [input, ...options].map((field) => field.name).filter((name) => name in example);
+  return Object.fromEntries(names.map((name) => [name, example[name]]));
+}
+
+/**
+ * The text that stands for a request, or for the example of one.
+ * @param {Form} form
+ * @param {Record<string, any>} request
+ */
+export function requestText({ input, options }, request) {
+  const given = options.filter((field) => field.name in request);
+  return [textOf(request[input.name]), ...given.map((field) => `${field.name} ${textOf(request[field.name])}`)].join("; ");
 }
 
 /**

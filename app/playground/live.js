@@ -2,6 +2,7 @@
 
 import { json, modelPath, request } from "./api.js";
 import { figure, grouped, h, intro, milliseconds, replace, svg } from "./dom.js";
+import { requestOf } from "./form.js";
 import { between, buckets, parse, quantile, total } from "./metrics.js";
 
 /** @typedef {import("./metrics.js").Reading} Reading */
@@ -140,10 +141,8 @@ export function liveView(context) {
     async function sender(first) {
       for (let place = first; left-- > 0; place++) {
         const model = asked[place % asked.length];
-        const input = model?.interface.input.name ?? "";
-        await json(modelPath(model?.name ?? "", "predict"), { body: { [input]: model?.example?.[input] } }).catch(
-          () => failed++,
-        );
+        const body = model?.example && requestOf(model.interface, model.example);
+        await json(modelPath(model?.name ?? "", "predict"), { body }).catch(() => failed++);
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, (_, place) => sender(place)));

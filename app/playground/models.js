@@ -3,7 +3,7 @@
 import { details, hasKey, modelPath, request, ROOT } from "./api.js";
 import { bytesOf, copyButton, grouped, h, intro, replace } from "./dom.js";
 import { evidenceFigure } from "./evidence.js";
-import { textOf } from "./form.js";
+import { requestText, textOf } from "./form.js";
 import { markdown } from "./markdown.js";
 
 /** @typedef {import("./api.js").Details} Details */
@@ -79,11 +79,11 @@ export function modelsView(context) {
  * @param {Context} context
  */
 function bundle(model, context) {
-  const { input, outputs } = model.interface;
+  const { input, options, outputs } = model.interface;
   const network = model.network;
   const units = (/** @type {number[]} */ given) => given.join(" and ");
   const facts = [
-    ["takes", `${input.name}: ${input.description}`],
+    ["takes", [input, ...options].map((field) => `${field.name}: ${field.description}`).join("; ")],
     ["gives", outputs.map((field) => `${field.name}: ${field.description}`).join("; ")],
     [
       "network",
@@ -109,7 +109,7 @@ function bundle(model, context) {
   function go(event) {
     event.preventDefault();
     context.go(
-      { view: "ask", model: model.name, version: model.version, value: null, prefix: [], compare: null },
+      { view: "ask", model: model.name, version: model.version, value: null, prefix: [], compare: null, options: {} },
       true,
     );
   }
@@ -154,7 +154,7 @@ function versionLink(model, version, context) {
 
 /** @param {Details} model */
 function examples(model) {
-  const { input, outputs } = model.interface;
+  const { outputs } = model.interface;
   const shown = model.examples.slice(0, 6);
   return h(
     "details",
@@ -164,7 +164,7 @@ function examples(model) {
       "ul",
       { class: "samples" },
       shown.map((each) =>
-        h("li", { class: "symbol" }, `${textOf(each[input.name])} → ${textOf(each[outputs[0]?.name ?? ""])}`),
+        h("li", { class: "symbol" }, `${requestText(model.interface, each)} → ${textOf(each[outputs[0]?.name ?? ""])}`),
       ),
     ),
   );

@@ -2,10 +2,11 @@
 
 import { askIfOffered } from "./api.js";
 import { h, replace, svg } from "./dom.js";
-import { textOf } from "./form.js";
+import { requestOf, requestText, textOf } from "./form.js";
 
 /** @typedef {import("./api.js").Details} Details */
-/** @typedef {{ value: any, answer: any, embedding: number[] }} Known */
+/** @typedef {Record<string, any>} Request */
+/** @typedef {{ request: Request, answer: any, embedding: number[] }} Known */
 /** @typedef {{ known: Known[], centre: number[], axes: number[][] }} Space */
 
 const NEAREST = 5;
@@ -15,15 +16,14 @@ const SIZE = 320;
 const spaces = new WeakMap();
 
 /**
- * Fills `place` for a value; gives false where the model has no embeddings to show.
+ * Fills `place` for a request; gives false where the model has no embeddings to show.
  * @param {HTMLElement} place
  * @param {Details} model
- * @param {unknown} value
- * @param {(text: string) => void} choose
+ * @param {Request} given
+ * @param {(request: Request) => void} choose
  * @param {AbortSignal} signal
  */
-export async function showNearest(place, model, value, choose, signal) {
-  const { input } = model.interface;
+export async function showNearest(place, model, given, choose, signal) {
   let made = spaces.get(model);
   if (!made) {
     made = spaceOf(model);
@@ -32,7 +32,7 @@ export async function showNearest(place, model, value, choose, signal) {
   }
   const space = await made;
   if (!space) return false;
-  const answer = await askIfOffered(model.name, "embed", { version: model.version }, { [input.name]: value }, signal);
+  const answer = await askIfOffered(model.name, "embed", { version: model.version }, given, signal);
   if (!answer) return false;
   /** @type {number[]} */
   const own = answer.embedding;
@@ -43,7 +43,7 @@ export async function showNearest(place, model, value, choose, signal) {
   const list = h(
     "ol",
     { class: "near" },
-    near.map(({ value: found, answer: written, alike }, rank) =>
+    near.map(({ request, answer: written, alike }, rank) =>
       h(
         "li",
         {},
@@ -54,15 +54,15 @@ export async function showNearest(place, model, value, choose, signal) {
             class: "bar",
             "--share": Math.max(0, alike).toFixed(3),
             "data-key": `near ${rank}`,
-            onclick: () => choose(textOf(found)),
+            onclick: () => choose(request),
           },
-          h("span", { class: "symbol" }, `${textOf(found)} → ${textOf(written)}`),
+          h("span", { class: "symbol" }, `${requestText(model.interface, request)} → ${textOf(written)}`),
           h("span", { class: "share" }, alike.toFixed(2)),
         ),
       ),
     ),
   );
-  replace(place, scatter(space, own, near, textOf(answer[input.name] ?? value)), list);
+  replace(place, scatter(space, own, near, (request) => requestText(model.interface, request), given), list);
   return true;
 }
 
@@ -73,13 +73,14 @@ export async function showNearest(place, model, value, choose, signal) {
 async function spaceOf(model) {
   const { input, outputs } = model.interface;
   if (model.examples.length < 3) return null;
-  const values = model.examples.map((each) => each[input.name]);
+  const requests = model.examples.map((each) => requestOf(model.interface, each));
+  const values = requests.map((each) => (Object.keys(each).length > 1 ? each : each[input.name]));
   const answer = await askIfOffered(model.name, "embed/batch", { version: model.version }, { [input.plural]: values });
   if (!answer) return null;
   const first = outputs[0]?.name ?? "";
   /** @type {Known[]} */
   const known = answer.results.flatMap((/** @type {any} */ each, /** @type {number} */ place) =>
-    each.embedding ? [{ value: values[place], answer: model.examples[place]?.[first], embedding: each.embedding }] : [],
+    each.embedding ? [{ request: requests[place] ?? {}, answer: model.examples[place]?.[first], embedding: each.embedding }] : [],
   );
   const centre = (known[0]?.embedding ?? []).map((_, unit) => mean(known.map((each) => each.embedding[unit] ?? 0)));
   return { known, centre, axes: mainAxes(known.map((each) => minus(each.embedding, centre))) };
@@ -134,9 +135,10 @@ function mainAxes(points) {
  * @param {Space} space
  * @param {number[]} own
  * @param {Known[]} near
- * @param {string} text
+ * @param {(request: Request) => string} shown
+ * @param {Request} given
  */
-function scatter(space, own, near, text) {
+function scatter(space, own, near, shown, given) {
   /** @param {number[]} embedding */
   const flat = (embedding) => space.axes.map((axis) => dot(minus(embedding, space.centre), axis));
   const points = space.known.map((each) => flat(each.embedding));
@@ -157,7 +159,7 @@ function scatter(space, own, near, text) {
       class: "scatter",
       viewBox: `0 0 ${SIZE} ${SIZE}`,
       role: "img",
-      "aria-label": `A map of ${points.length} known examples; the nearest to ${text} are in the list`,
+      "aria-label": `A map of ${points.length} known examples; the nearest to ${shown(given)} are in the list`,
     },
     near.map((each) => {
       const [x2, y2] = at(flat(each.embedding));
@@ -169,9 +171,9 @@ function scatter(space, own, near, text) {
       return svg(
         "circle",
         { cx, cy, r: 4, class: known && close.has(known.embedding) ? "close" : "" },
-        svg("title", {}, textOf(known?.value)),
+        svg("title", {}, known ? shown(known.request) : ""),
       );
     }),
-    svg("circle", { cx: x, cy: y, r: 7, class: "own" }, svg("title", {}, text)),
+    svg("circle", { cx: x, cy: y, r: 7, class: "own" }, svg("title", {}, shown(given))),
   );
 }

@@ -1,7 +1,7 @@
 // Every model in the directory, each with an example, to choose one from.
 
 import { h } from "./dom.js";
-import { textOf } from "./form.js";
+import { requestText, textOf } from "./form.js";
 
 /**
  * @param {import("./app.js").Context} context
@@ -11,7 +11,7 @@ export function picker({ models }, choose) {
   const items = models.map((model) => {
     const radio = h("input", { type: "radio", name: "model", value: model.name, onchange: () => choose(model.name) });
     const example = model.example ?? {};
-    const given = textOf(example[model.interface.input.name]);
+    const given = requestText(model.interface, example);
     const written = textOf(example[model.interface.outputs[0]?.name ?? ""]);
     const shown = model.example && h("span", { class: "sample" }, h("span", {}, given), h("span", {}, `→ ${written}`));
     return { radio, root: h("label", {}, radio, h("span", { class: "name" }, model.name), shown) };

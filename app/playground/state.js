@@ -3,12 +3,12 @@
 /**
  * @typedef {{
  *   view: string, model: string, version: string, value: string | null, prefix: (string | number)[],
- *   compare: string | null
+ *   compare: string | null, options: Record<string, string>
  * }} State
  */
 
 /** @type {State} */
-export const EMPTY = { view: "ask", model: "", version: "", value: null, prefix: [], compare: null };
+export const EMPTY = { view: "ask", model: "", version: "", value: null, prefix: [], compare: null, options: {} };
 
 /**
  * @param {string} fragment
@@ -24,7 +24,21 @@ export function read(fragment) {
     value: given.get("value"),
     prefix: symbolsOf(given.get("prefix")),
     compare: given.get("compare"),
+    options: optionsOf(given.get("options")),
   };
+}
+
+/**
+ * @param {string | null} text
+ * @returns {Record<string, string>}
+ */
+function optionsOf(text) {
+  try {
+    const given = Object.entries(JSON.parse(text ?? "{}") ?? {});
+    return Object.fromEntries(given.filter(([, each]) => typeof each === "string" && each));
+  } catch {
+    return {};
+  }
 }
 
 /** @param {string | null} text */
@@ -46,5 +60,6 @@ export function write(state) {
   if (state.value !== null) given.set("value", state.value);
   if (state.prefix.length) given.set("prefix", JSON.stringify(state.prefix));
   if (state.compare !== null) given.set("compare", state.compare);
+  if (Object.values(state.options).some(Boolean)) given.set("options", JSON.stringify(state.options));
   return `#${given}`;
 }

@@ -50,7 +50,7 @@ def with_binary(body: dict[str, Any], binary: bytes) -> tuple[bytes, bytes]:
 
 def shapes(problem: Problem) -> list[tuple[str, str, list[int]]]:
     tensors = interface(problem)
-    metadata = [each.metadata for each in (tensors.input, *tensors.outputs)]
+    metadata = [each.metadata for each in (*tensors.inputs, *tensors.outputs)]
     return [(each.name, each.datatype, each.shape) for each in metadata]
 
 

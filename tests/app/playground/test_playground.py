@@ -188,7 +188,27 @@ def test_another_example(page: Page, address: str) -> None:
     page.get_by_role("button", name="Another example").click()
     expect(page.locator("#value")).not_to_have_value(before)
     first = page.locator("#value").input_value().split(", ")
-    answer(page).to_have_text(", ".join(reversed(first[:3])))
+    take = page.locator("#option-take").input_value()
+    answer(page).to_have_text(", ".join(reversed(first[: int(take or 3)])))
+
+
+def test_an_option_is_asked_for_and_kept_in_the_link(page: Page, address: str) -> None:
+    opened(page, address, "#model=reversal&value=20,36,40,10")
+    answer(page).to_have_text("40, 36, 20")
+    page.get_by_role("textbox", name="take").fill("2")
+    answer(page).to_have_text("36, 20")
+    expect(page.locator(".past li").first).to_contain_text("20,36,40,10; take 2 → 36, 20")
+    expect(page.locator(".code code").first).to_contain_text('"take":2')
+    link = page.url
+    page.goto("about:blank")
+    opened(page, link)
+    answer(page).to_have_text("36, 20")
+    expect(page.get_by_role("textbox", name="take")).to_have_value("2")
+    page.get_by_role("textbox", name="take").fill("9")
+    expect(page.locator("#value-error")).to_have_text("Take is 9; it is from 1 to 3.")
+    page.locator("label", has_text="addition").first.click()
+    expect(page.locator("#option-take")).to_have_count(0)
+    expect(page.locator("#value-error")).to_have_text("")
 
 
 def test_history_and_a_link_reopen_a_view(page: Page, address: str) -> None:

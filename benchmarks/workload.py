@@ -22,6 +22,8 @@ FIELDS: dict[Route, tuple[str, str]] = {"add": ("expression", "sum"), "reverse":
 """The field that asks, which every answer repeats, and the field that answers."""
 
 BATCH_ITEMS = 1_000
+DRAWN = 10
+"""How many requests are drawn for each question. Of the lists, one in three asks for no option."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ def newest(models_dir: Path, route: Route) -> Path:
 
 
 def questions(models_dir: Path, route: Route, n: int, seed: int = 0) -> list[Question]:
-    """n random questions, as the service's clients ask them."""
+    """n random questions, as the service's clients ask them: without options, which peers do not have."""
     problem = oracle(bundle.read_manifest(newest(models_dir, route)).problem)
-    sources = problem.sample_sources(np.random.default_rng(seed), n)
+    sources = problem.sample_sources(np.random.default_rng(seed), DRAWN * n)
     truths = problem.decode(problem.answer(sources))
-    values = problem.requests(sources)
-    return [Question(value, problem.render(truth)) for value, truth in zip(values, truths, strict=True)]
+    asked = zip(problem.requests(sources), truths, strict=True)
+    return [Question(value, problem.render(truth)) for value, truth in asked if not isinstance(value, dict)][:n]
 
 
 def key(value: Any) -> str:

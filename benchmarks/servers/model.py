@@ -52,7 +52,7 @@ class Answers:
         decoded = self._network.greedy(self._problem.encode(sources))
         return [
             {
-                self.field: source,
+                self.field: self._problem.input.value(source),
                 self._answer: self._problem.render(symbols),
                 **dict.fromkeys(self._decoded, symbols),
                 "confidence": round(confidence, 6),

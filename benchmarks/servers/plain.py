@@ -24,6 +24,7 @@ def _problem(route: Route) -> Problem:
 
 ADDITION = ModelReference(name="addition", version="1")
 REVERSAL = ModelReference(name="reversal", version="1")
+LIST = _problem("reverse").input
 
 
 class AddRequest(RequestBody):
@@ -59,4 +60,5 @@ async def add(body: AddRequest) -> AddResponse:
 
 @app.post("/reverse")
 async def reverse(body: ReverseRequest) -> ReverseResponse:
-    return ReverseResponse(sequence=body.sequence, reversed=[40, 36, 20], confidence=0.9999, model=REVERSAL)
+    given = LIST.value(body.sequence)
+    return ReverseResponse(sequence=given, reversed=[40, 36, 20], confidence=0.9999, model=REVERSAL)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seq2seq.problem import Field, Keys, Oracle, RuleBroken, kind_of, plural
+from seq2seq.problem import Field, Keys, Oracle, Problem, RuleBroken, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
 
 MOST_ITEMS = 1_000
@@ -157,6 +157,14 @@ class Reversal(Oracle):
 
     def decode(self, targets: IdArray) -> list[Symbols]:
         return [[item for item in row if item != 0] for row in targets.tolist()]
+
+    def covers(self, other: Problem) -> bool:
+        return (
+            isinstance(other, Reversal)
+            and self.take == other.take
+            and self.shortest <= other.shortest <= other.longest <= self.longest
+            and self.cardinality >= other.cardinality
+        )
 
     def truth(self, symbols: Symbols) -> list[int]:
         return [int(item) for item in symbols[self.take - 1 :: -1]]

@@ -172,6 +172,10 @@ class Problem(ABC):
     def outputs(self) -> tuple[Field, ...]:
         """What an answer holds, all of it from the symbols that the model wrote; the first one is the answer itself."""
 
+    def covers(self, other: Problem) -> bool:
+        """Whether all that `other` accepts is accepted here as well, and right answers to it are the same."""
+        return self == other
+
     def render(self, symbols: Symbols) -> Any:
         """The symbols that a model wrote → the first output's value."""
         return self.outputs[0].value(symbols)

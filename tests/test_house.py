@@ -63,7 +63,8 @@ TEXTS = {
     "domain": None,
 }
 TEXT_FIELDS = ("source", "sources", "target", "targets")
-SPECS: dict[str, dict[str, Any]] = {"addition": SUMS, "reversal": LISTS, "pairs": TEXTS}
+SIGNS = {"operators": "+-*", "largest": 99}
+SPECS: dict[str, dict[str, Any]] = {"addition": SUMS, "arithmetic": SIGNS, "reversal": LISTS, "pairs": TEXTS}
 ROOMS = (
     "text",
     "settings",

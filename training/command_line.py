@@ -110,8 +110,8 @@ def adjusted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
                     raise ValueError(f"{recipe.name} has no {_flag(name)}; it has {', '.join(map(_flag, own))}")
                 problem[name] = _read(name, given[_place(name)], getattr(recipe.problem, name))
         changed = replace(recipe.problem, **problem)
-        # A network for another problem is no next version of what ships: its clients send what it would refuse.
-        return replace(recipe, **changes, problem=changed, ships=recipe.ships and changed == recipe.problem)
+        # A network that accepts less is no next version of what ships: its clients send what it would refuse.
+        return replace(recipe, **changes, problem=changed, ships=recipe.ships and changed.covers(recipe.problem))
     except (TypeError, ValueError) as error:
         raise CallError(" ".join(str(error).split())) from error
 

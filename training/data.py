@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from seq2seq.decoding import Family
-from seq2seq.holdout import Split, in_split
+from seq2seq.holdout import BUCKETS, Split, in_split
 from seq2seq.problem import Oracle, Pair, Problem
 from seq2seq.vocabulary import IdArray
 from training.recipes import Recipe
 
 CHUNK = 65_536
 """How many pairs are drawn at once."""
+MOST_LISTED = 4_000_000
+"""Of how many distinct problems the validation split is used whole: it validates after each epoch."""
 
 
 def sources_in(problem: Oracle, split: Split, rng: np.random.Generator) -> IdArray:
@@ -28,13 +30,17 @@ def sources_in(problem: Oracle, split: Split, rng: np.random.Generator) -> IdArr
 
 def draw(recipe: Recipe, rng: np.random.Generator, n: int) -> IdArray:
     """n random sources (n, S) that the recipe may train on."""
-    problem = recipe.problem
     if not recipe.hold_out:
-        return problem.sample_sources(rng, n, rare=recipe.rare)
+        return recipe.problem.sample_sources(rng, n, rare=recipe.rare)
+    return draw_from(recipe.problem, "train", rng, n, rare=recipe.rare)
+
+
+def draw_from(problem: Oracle, split: Split, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> IdArray:
+    """n random sources (n, S) of a split."""
     kept: list[IdArray] = []
     while (missing := n - sum(map(len, kept))) > 0:
-        sources = problem.sample_sources(rng, 2 * missing + 64, rare=recipe.rare)
-        kept.append(sources[in_split(problem.keys(sources), "train")][:missing])
+        sources = problem.sample_sources(rng, 2 * missing + 64, rare=rare)
+        kept.append(sources[in_split(problem.keys(sources), split)][:missing])
     return np.concatenate(kept)
 
 
@@ -87,7 +93,10 @@ def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | Non
         validation = (sources[split:], targets[split:]) if split < len(sources) else None
         return (sources[:split], targets[:split]), validation
     if recipe.hold_out:
-        sources = sources_in(problem, "validation", rng)
+        if problem.distinct_size > MOST_LISTED:
+            sources = draw_from(problem, "validation", rng, MOST_LISTED // BUCKETS)
+        else:
+            sources = sources_in(problem, "validation", rng)
         return None, (sources, problem.answer(sources))
     return None, None
 

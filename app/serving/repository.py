@@ -60,7 +60,7 @@ class Trial(Protocol):
 
 
 def in_turn(versions: Iterable[Version], pinned: Mapping[str, int]) -> list[Version]:
-    """Versions as they are loaded: of a model the one that is to answer first, since others must be of its problem.
+    """Versions as they are loaded: of a model the one that is to answer first, since others must fit its problem.
 
     Large ones come before small ones. The last is loaded when nothing is left to be tried beside it.
     """
@@ -187,14 +187,21 @@ class Repository(Mapping[str, ServedModel]):
             logger.info("unloaded %s", name)
 
     def put(self, model: Model) -> None:
-        """Serve a loaded model from now on. Raises `BundleError` if its problem is not that of other versions."""
+        """Serve a loaded model from now on.
+
+        Raises `BundleError` if the newer one of it and another version refuses what the older one accepts.
+        """
         name, number = model.manifest.name, int(model.manifest.version)
         served = self._served.get(name) or ServedModel(name, self._canaries.get(name))
         for other_number, other in served.predictors.items():
-            if other.model.problem.spec() != model.problem.spec():
+            newer, older = model.problem, other.model.problem
+            if other_number > number:
+                newer, older = older, newer
+            if not newer.covers(older):
                 raise BundleError(
                     self.models_dir / name / str(number) / MANIFEST,
-                    f"problem is not that of version {other_number}, which is served; restart the service to change it",
+                    f"problem is not that of version {other_number}, which is served, and the newer of the two does not"
+                    " accept all that the older accepts; restart the service to change it",
                 )
         measures = served.measures.setdefault(number, ModelMeasures())
         self._hold(served, {**served.predictors, number: self._serve(model, measures)})

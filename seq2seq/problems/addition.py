@@ -7,7 +7,6 @@ Knows nothing of networks. One request on its way to a network and back, two ter
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,11 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from seq2seq.problem import Field, Keys, Oracle, RuleBroken, kind_of, plural
+from seq2seq.expressions import Expressions, digit_ids
+from seq2seq.problem import Field, Keys
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
 
-Padding = Literal["left", "term"]
+Padding = Literal["left", "term", "column"]
 Terms = npt.NDArray[np.int64]
 """Terms (n, max_terms), right-aligned; ABSENT where an expression has fewer."""
 
@@ -30,16 +30,15 @@ VOCABULARY = characters("0123456789+ ")
 MOST_TERMS = 100
 LARGEST_SUM = 2**63 - 1
 """Terms and sums are computed in 64 bits."""
-BLANKS_ALLOWED = 4
-"""A request may be this many times as long as the network's source, blanks included."""
 
 
 @dataclass(frozen=True)
-class Addition(Oracle):
+class Addition(Expressions):
     """Sums of `min_terms` to `max_terms` integers, each from `smallest` to `largest`.
 
     `padding` says where blanks fill an expression up to the source length, for three terms up to 99:
-    `left` gives `"    10+6"`, the whole text to the right; `term` gives `"   10+ 6"`, each term in its own columns.
+    `left` gives `"    10+6"`, the whole text to the right; `term` gives `"   10+ 6"`, each term in its own columns;
+    `column` gives `"  10 6"`, the same without the `+`, which the columns make needless.
     """
 
     min_terms: int
@@ -49,6 +48,8 @@ class Addition(Oracle):
     smallest: int = 0
 
     kind: ClassVar[str] = "addition"
+    operators = "+"
+    noun = "term"
 
     def __post_init__(self) -> None:
         for name in ("min_terms", "max_terms", "largest", "smallest"):
@@ -76,13 +77,13 @@ class Addition(Oracle):
         return VOCABULARY
 
     @cached_property
-    def digits(self) -> int:
-        """How many digits the largest term has."""
-        return len(str(self.largest))
-
-    @cached_property
     def source_length(self) -> int:
-        return self.max_terms * self.digits + self.max_terms - 1
+        return self.max_terms * (self.digits + len(self._plus)) - len(self._plus)
+
+    @property
+    def _plus(self) -> str:
+        """What stands between two terms in a source."""
+        return "" if self.padding == "column" else "+"
 
     @cached_property
     def target_length(self) -> int:
@@ -110,9 +111,9 @@ class Addition(Oracle):
         for place in range(self.max_terms):
             term = terms[:, place]
             present = term != ABSENT
-            columns.append(_digit_ids(np.maximum(term, 0), self.digits))
+            columns.append(digit_ids(np.maximum(term, 0), self.digits, BLANK))
             columns[-1][~present] = BLANK
-            if place + 1 < self.max_terms:
+            if self._plus and place + 1 < self.max_terms:
                 columns.append(np.where(present, PLUS, BLANK).astype(np.int32)[:, None])
         ids = np.concatenate(columns, axis=1)  # (n, S)
         if self.padding == "left":
@@ -122,10 +123,14 @@ class Addition(Oracle):
 
     def target_ids(self, sums: npt.NDArray[np.int64]) -> IdArray:
         """Sums (n,) → padded target ids (n, T)."""
-        return _digit_ids(sums, self.target_length)
+        return self.number_ids(sums)
 
     def terms(self, sources: IdArray) -> Terms:
         """Padded source ids (n, S) → terms (n, max_terms): the inverse of `source_ids`."""
+        if self.padding == "column":
+            digits = sources.reshape(len(sources), self.max_terms, self.digits)  # (n, max_terms, digits)
+            numbers = np.where(digits == BLANK, 0, digits) @ 10 ** np.arange(self.digits - 1, -1, -1)
+            return np.where(digits[:, :, -1] == BLANK, ABSENT, numbers)
         terms = np.full((len(sources), self.max_terms), ABSENT, dtype=np.int64)
         rows = np.arange(len(sources))
         place = self.max_terms - 1 - (sources == PLUS).sum(axis=1)  # (n,) the column of each row's first term
@@ -176,19 +181,9 @@ class Addition(Oracle):
 
     # Requests and answers
 
-    def parse(self, value: object) -> str:
-        """`" 10 + 6 "` → `"10+6"`. Raises `RuleBroken`."""
-        if not isinstance(value, str):
-            raise RuleBroken("text", f"an expression is text such as {self._example!r}, not {kind_of(value)}")
-        if len(value) <= self.longest_request and self._accepted.fullmatch(value):
-            expression = value.replace(" ", "")
-            if self._takes_all_digits or all(
-                self.smallest <= int(term) <= self.largest for term in expression.split("+")
-            ):
-                return expression
-        raise self._fault(value)
-
     def requests(self, sources: IdArray) -> list[Any]:
+        if self.padding == "column":
+            return ["+".join(str(term) for term in row if term != ABSENT) for row in self.terms(sources).tolist()]
         return [text.replace(" ", "") for text in VOCABULARY.decode(sources)]
 
     def encode(self, sources: Sequence[Symbols]) -> IdArray:
@@ -196,130 +191,21 @@ class Addition(Oracle):
 
     def pad(self, expression: str) -> str:
         """`"10+6"` → the source length."""
-        if self.padding == "term":
-            terms = expression.split("+")
-            return self._forms[len(terms)] % tuple(terms)
-        return expression.rjust(self.source_length)
+        if self.padding == "left":
+            return expression.rjust(self.source_length)
+        terms = expression.split("+")
+        return self._forms[len(terms)] % tuple(terms)
 
     @cached_property
     def _forms(self) -> list[str]:
         """How so many terms are padded: `   %2s+%2s`. A format takes a quarter of `rjust`'s time."""
-        term = f"%{self.digits}s"
-        blanks = [(self.max_terms - count) * (self.digits + 1) * " " for count in range(self.max_terms + 1)]
-        return [blanks[count] + "+".join([term] * count) for count in range(self.max_terms + 1)]
-
-    def decode(self, targets: IdArray) -> list[Symbols]:
-        return [text.strip() for text in VOCABULARY.decode(targets)]
-
-    @cached_property
-    def longest_request(self) -> int:
-        """The most characters a request may have, blanks included."""
-        return BLANKS_ALLOWED * self.source_length
+        forms = [self._plus.join([f"%{self.digits}s"] * count) for count in range(self.max_terms + 1)]
+        lengths = [len(form % (("",) * count)) for count, form in enumerate(forms)]
+        return [" " * (self.source_length - length) + form for form, length in zip(forms, lengths, strict=True)]
 
     def truth(self, symbols: Symbols) -> int:
         return sum(map(int, str(symbols).split("+")))
 
     @cached_property
-    def input(self) -> Field:
-        schema = {"type": "string", "maxLength": self.longest_request, "pattern": f"^{self._pattern}$"}
-        terms = f"{self._count_of_terms} from {self.smallest} to {self.largest}"
-        return Field("expression", "expressions", schema, f"{terms}, joined by +; in answers without blanks", str)
-
-    @cached_property
     def outputs(self) -> tuple[Field, ...]:
-        number = {"type": ["integer", "null"]}
-        return (
-            Field("sum", "sums", number, "The number that the model wrote; null when it wrote none", _number),
-            Field("decoded", "decoded", {"type": "string"}, "What the model wrote", str),
-        )
-
-    # How a request is read
-
-    @cached_property
-    def _takes_all_digits(self) -> bool:
-        """Whether the pattern alone keeps terms in range, as 0 to 99."""
-        return self.smallest == 0 and self.largest == 10**self.digits - 1
-
-    @property
-    def _example(self) -> str:
-        return "+".join(["10", "6", "7", "2"][: max(2, min(self.max_terms, 4))][: self.max_terms])
-
-    @property
-    def _pattern(self) -> str:
-        more = ["", "[0-9]?"][self.digits - 1] if self.digits <= 2 else f"[0-9]{{0,{self.digits - 1}}}"
-        term = rf"(?:0|[1-9]{more})"
-        fewest, most = self.min_terms - 1, self.max_terms - 1
-        return rf" *{term}(?: *\+ *{term}){{{fewest if fewest == most else f'{fewest},{most}'}}} *"
-
-    @cached_property
-    def _accepted(self) -> re.Pattern[str]:
-        return re.compile(self._pattern)
-
-    def _fault(self, value: str) -> RuleBroken:
-        """Why `value` is not accepted: the first fault that a reader would meet."""
-        if len(value) > self.longest_request:
-            return RuleBroken(
-                "too_long", f"the expression has {len(value)} characters; at most {self.longest_request} are allowed"
-            )
-        for position, character in enumerate(value):
-            if character not in VOCABULARY.symbols:
-                return RuleBroken(
-                    "character",
-                    f"character {position + 1} is {character!a}; only the digits 0 to 9, + and blanks are allowed",
-                    position=position,
-                )
-        if not value.strip(" "):
-            return RuleBroken("empty", f"the expression is empty; write {self._count_of_terms}, as in {self._example}")
-        start = 0
-        parts = value.split("+")
-        for number, part in enumerate(parts, start=1):
-            term = part.strip(" ")
-            position = start + len(part) - len(part.lstrip(" "))
-            start += len(part) + 1
-            if not term:
-                return RuleBroken(
-                    "empty_term", f"term {number} is empty; write a number on each side of every +", position=position
-                )
-            if " " in term:
-                return RuleBroken(
-                    "blank",
-                    f"term {number} has a blank inside, at character {position + term.index(' ') + 1};"
-                    " blanks may stand only around + and at the ends",
-                    position=position + term.index(" "),
-                )
-            if term[0] == "0" and len(term) > 1:
-                return RuleBroken(
-                    "leading_zero",
-                    f"term {number} is {term}; write it without leading zeros, as {term.lstrip('0') or 0}",
-                    position=position,
-                )
-            if len(term) > self.digits or not self.smallest <= int(term) <= self.largest:
-                return RuleBroken(
-                    "range",
-                    f"term {number} is {term}; a term is from {self.smallest} to {self.largest}",
-                    position=position,
-                )
-        return RuleBroken("terms", f"{plural(len(parts), 'term')}; write {self._count_of_terms}")
-
-    @property
-    def _count_of_terms(self) -> str:
-        if self.min_terms == self.max_terms:
-            return plural(self.max_terms, "term")
-        if self.min_terms + 1 == self.max_terms:
-            return f"{self.min_terms} or {self.max_terms} terms"
-        return f"{self.min_terms} to {self.max_terms} terms"
-
-
-def _number(written: Symbols) -> int | None:
-    """`"16"` → 16; None for what is no number."""
-    text = str(written)
-    return int(text) if text.isdigit() else None
-
-
-def _digit_ids(numbers: npt.NDArray[np.int64], width: int) -> IdArray:
-    """Numbers (n,) → their digits' ids (n, width), blanks on the left."""
-    powers = 10 ** np.arange(width - 1, -1, -1)  # (width,)
-    quotients = numbers[:, None] // powers  # (n, width)
-    ids = (quotients % 10).astype(np.int32)
-    ids[:, :-1][quotients[:, :-1] == 0] = BLANK
-    return ids
+        return self.number_fields("sum", "sums")

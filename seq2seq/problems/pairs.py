@@ -172,6 +172,17 @@ class Pairs(Problem):
         """A target's tokens → their ids and the end's."""
         return [*(self._target_ids[str(token)] for token in target), END_ID]
 
+    def covers(self, other: Problem) -> bool:
+        """The same for texts that are read and written alike; what is right is up to the pairs."""
+        return (
+            isinstance(other, Pairs)
+            and (self.source_tokens, self.target_tokens) == (other.source_tokens, other.target_tokens)
+            and (self.normalization, self.fold_case) == (other.normalization, other.fold_case)
+            and {*other.source_symbols} <= {*self.source_symbols}
+            and other.longest_source <= self.longest_source
+            and self.domain in (None, other.domain)
+        )
+
     def decode(self, targets: IdArray) -> list[Symbols]:
         """Target ids (n, T) → the tokens before the end."""
         return self._cut(targets, self.target_vocabulary)

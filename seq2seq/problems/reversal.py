@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seq2seq.problem import Counts, Field, Keys, Oracle, RuleBroken, Tail, kind_of, plural
+from seq2seq.problem import Counts, Field, Keys, Oracle, Problem, RuleBroken, Tail, kind_of, plural
 from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, integers
 
 MOST_ITEMS = 1_000
@@ -261,6 +261,15 @@ class Reversal(Oracle):
 
     def decode(self, targets: IdArray) -> list[Symbols]:
         return [[item for item in row if item != 0] for row in targets.tolist()]
+
+    def covers(self, other: Problem) -> bool:
+        return (
+            isinstance(other, Reversal)
+            and self.take == other.take
+            and self.any_take >= other.any_take
+            and self.shortest <= other.shortest <= other.longest <= self.longest
+            and self.cardinality >= other.cardinality
+        )
 
     def truth(self, symbols: Symbols) -> list[int]:
         taken = symbols[1 : 1 + self._taken(symbols)] if self.any_take else symbols[: self.take]

@@ -6,21 +6,28 @@ that are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from seq2seq.decoding import Network
+from seq2seq.decoding import Decoded, Network
 from seq2seq.holdout import in_split
 from seq2seq.problem import Oracle
 from seq2seq.proving.bounds import Progress
 from seq2seq.proving.intervals import Array
 from seq2seq.vocabulary import FloatArray, IdArray
 
-BATCH = 4_096
+BATCH = 1_024
 MISTAKES_KEPT = 10
+MOST_COMPARED = 2_000_000
+"""About how many requests other networks are asked, evenly over all that there are."""
+SURE, ROUNDING = 10.0, 0.1
+"""Margins in logits: one up to `SURE` that is computed from a probability in float32 is right within `ROUNDING`."""
 
 
 Logits = Callable[[IdArray, IdArray], FloatArray]
@@ -84,16 +91,16 @@ def run(
     """Decode every source (B, S) of the batches and compare it with the truth, symbol by symbol.
 
     hold_out  whether the held-out half was kept out of training; if not, nothing counts as held out
-    others    networks that are asked the same
+    others    networks that are asked the same; of a large `total`, every so manieth batch
     logits    of the network, if the `weakest` sources are wanted
     progress  told how many of `total` requests are done
     """
     others = others or {}
+    stride = max(1, -(-total // MOST_COMPARED))
     nothing = np.zeros((0, problem.source_length), dtype=np.int32)
     result = Run({name: Agreement() for name in others}, weakest=nothing, margins=np.zeros(0))
-    for sources in batches:
+    for number, (sources, decoded) in enumerate(_decoded(network, batches)):
         targets = problem.answer(sources)  # (B, T)
-        decoded = network.greedy(sources)
         wrong = (decoded.ids != targets).any(axis=1)  # (B,)
         held_out = in_split(problem.keys(sources), "held_out") & hold_out  # (B,)
         result.checked += len(sources)
@@ -102,19 +109,53 @@ def run(
         result.held_out_wrong += int((wrong & held_out).sum())
         rows = np.flatnonzero(wrong)[: MISTAKES_KEPT - len(result.mistakes)]
         result.mistakes += mistakes(problem, sources[rows], decoded.ids[rows])
-        for name, other in others.items():
+        for name, other in others.items() if number % stride == 0 else ():
             agreement, answer = result.agreements[name], other.greedy(sources)
             agreement.compared += len(sources)
             agreement.agreed += int((answer.ids == decoded.ids).all(axis=1).sum())
             difference = float(np.abs(answer.probabilities - decoded.probabilities).max())
             agreement.largest_difference = max(agreement.largest_difference, difference)
         if logits is not None:
-            kept = np.concatenate([result.weakest, sources])
-            least = np.concatenate([result.margins, margins(logits(sources, targets), targets)])
-            order = np.argsort(least, kind="stable")[:weakest]
-            result.weakest, result.margins = kept[order], least[order]
+            doubtful = np.ones(len(sources), dtype=np.bool_)
+            if len(result.margins) == weakest:
+                doubtful = wrong | (least_possible_margins(decoded.probabilities) < result.margins[-1])
+            _keep_weakest(result, sources[doubtful], targets[doubtful], logits, weakest)
         progress("requests", result.checked, total)
     return result
+
+
+def _decoded(network: Network, batches: Iterable[IdArray]) -> Iterator[tuple[IdArray, Decoded]]:
+    """Each batch (B, S) with its answers, in order. The next ones are decoded meanwhile, as many as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        waiting: deque[tuple[IdArray, Future[Decoded]]] = deque()
+        for sources in batches:
+            waiting.append((sources, pool.submit(network.greedy, sources)))
+            if len(waiting) > cores:
+                sources, answer = waiting.popleft()
+                yield sources, answer.result()
+        for sources, answer in waiting:
+            yield sources, answer.result()
+
+
+def _keep_weakest(result: Run, sources: IdArray, targets: IdArray, logits: Logits, most: int) -> None:
+    """Keep those with the least margins of the weakest known so far and these."""
+    if len(sources):
+        kept = np.concatenate([result.weakest, sources])
+        least = np.concatenate([result.margins, margins(logits(sources, targets), targets)])
+        order = np.argsort(least, kind="stable")[:most]
+        result.weakest, result.margins = kept[order], least[order]
+
+
+def least_possible_margins(probabilities: FloatArray) -> Array:
+    """The probabilities of the symbols chosen (B, T) → what the least margin of each right answer cannot be below (B,).
+
+    The other symbols of a place have the rest of the probability between them, so none has more than that.
+    """
+    least = probabilities.min(axis=1).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        margins: Array = np.log(least / np.maximum(1 - least, 0))
+    return np.minimum(margins, SURE) - ROUNDING
 
 
 def mistakes(problem: Oracle, sources: IdArray, ids: IdArray) -> list[Mistake]:

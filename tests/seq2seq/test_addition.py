@@ -11,7 +11,16 @@ from seq2seq.problems.addition import ABSENT, VOCABULARY, Addition, Padding
 SERVED = Addition(2, 3, 99, "term")
 THREE_TERMS = Addition(3, 3, 10, "left", smallest=1)
 TWO_TERMS = Addition(2, 2, 10, "left", smallest=1)
-ALL = [SERVED, THREE_TERMS, TWO_TERMS, Addition(1, 4, 7, "left"), Addition(2, 3, 150, "term", smallest=5)]
+FOUR_TERMS = Addition(2, 4, 99, "column")
+ALL = [
+    SERVED,
+    FOUR_TERMS,
+    THREE_TERMS,
+    TWO_TERMS,
+    Addition(1, 4, 7, "left"),
+    Addition(2, 3, 150, "term", smallest=5),
+    Addition(1, 3, 150, "column", smallest=5),
+]
 
 
 @pytest.fixture
@@ -40,8 +49,8 @@ def test_right_justified_examples_of_the_two_term_tutorial() -> None:
     assert sums == ["12", "16", "20"]
 
 
-@pytest.mark.parametrize(("padding", "expected"), [("left", "    10+6"), ("term", "   10+ 6")])
-def test_both_ways_of_padding(padding: Padding, expected: str) -> None:
+@pytest.mark.parametrize(("padding", "expected"), [("left", "    10+6"), ("term", "   10+ 6"), ("column", "  10 6")])
+def test_all_ways_of_padding(padding: Padding, expected: str) -> None:
     assert Addition(2, 3, 99, padding).pad("10+6") == expected
 
 
@@ -103,7 +112,9 @@ def test_rare_sums_are_made_common(rng: np.random.Generator) -> None:
     assert at_the_ends(0.5) > 3 * at_the_ends(0.0)
 
 
-@pytest.mark.parametrize("problem", [THREE_TERMS, TWO_TERMS, Addition(1, 3, 4, "term")], ids=str)
+@pytest.mark.parametrize(
+    "problem", [THREE_TERMS, TWO_TERMS, Addition(1, 3, 4, "term"), Addition(1, 3, 4, "column")], ids=str
+)
 def test_the_domain_lists_every_expression_once(problem: Addition, rng: np.random.Generator) -> None:
     listed = [text for batch in problem.distinct(rng, 64) for text in problem.requests(batch)]
     values = [str(value) for value in range(problem.smallest, problem.largest + 1)]

@@ -72,6 +72,53 @@ def test_a_margin_is_that_of_the_weakest_place() -> None:
     assert running.margins(logits, np.array([[1, 2], [0, 1]])).tolist() == [3.0, -0.5]
 
 
+@pytest.mark.parametrize("sure", [1.0, 8.0, 30.0])
+def test_a_margin_is_never_below_what_the_probabilities_allow(sure: float) -> None:
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, sure, size=(50_000, 3, 12)).astype(np.float32)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = (exponentials / exponentials.sum(axis=-1, keepdims=True)).max(axis=-1)
+    assert (running.margins(logits, logits.argmax(axis=-1)) >= running.least_possible_margins(probabilities)).all()
+
+
+class Sure(Truthful):
+    """Is sure of each answer by the margin that its request has."""
+
+    def margins(self, sources: IdArray) -> FloatArray:
+        weighted = (sources * np.arange(1, sources.shape[1] + 1)).sum(axis=1)
+        margins: FloatArray = (0.5 + weighted % 97 / 10).astype(np.float32)
+        return margins
+
+    def logits(self, sources: IdArray, _: IdArray) -> FloatArray:
+        return self.margins(sources)[:, None, None] * PROBLEM.target_vocabulary.one_hot(PROBLEM.answer(sources))
+
+    def greedy(self, sources: IdArray) -> Decoded:
+        exponentials = np.exp(self.logits(sources, sources))
+        return Decoded(PROBLEM.answer(sources), (exponentials / exponentials.sum(axis=-1, keepdims=True)).max(axis=-1))
+
+
+def test_the_weakest_are_found_though_most_logits_are_never_computed() -> None:
+    network, computed = Sure(PROBLEM), 0
+
+    def logits(sources: IdArray, targets: IdArray) -> FloatArray:
+        nonlocal computed
+        computed += len(sources)
+        return network.logits(sources, targets)
+
+    result = run(network, logits=logits, weakest=5)
+    everything = np.concatenate(list(PROBLEM.distinct(np.random.default_rng(0), 300)))
+    order = np.argsort(network.margins(everything), kind="stable")[:5]
+    assert result.margins == pytest.approx(network.margins(everything)[order])
+    assert (result.weakest == everything[order]).all()
+    assert computed < 700
+
+
+def test_of_a_large_domain_other_networks_are_asked_a_part() -> None:
+    others = {"other": Truthful(PROBLEM)}
+    result = run(Truthful(PROBLEM), others=others, total=2 * running.MOST_COMPARED)
+    assert (result.checked, result.agreements["other"].compared) == (1_000, 600)
+
+
 LISTS = Reversal(6, 6, 50, 3)
 HIDDEN = np.array([22, 3, 19, 12, 3, 15])
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seq2seq.holdout import in_split
+from seq2seq.holdout import BUCKETS, in_split
+from seq2seq.problems.addition import Addition
 from training import data
 from training.recipes import RECIPES, Recipe
 
@@ -52,6 +53,15 @@ def test_validation_comes_from_its_own_split(rng: np.random.Generator) -> None:
     assert validation is not None
     assert in_split(recipe.problem.keys(validation[0]), "validation").all()
     assert len(np.unique(validation[0], axis=0)) == len(validation[0])
+
+
+def test_of_a_large_problem_a_sample_validates(rng: np.random.Generator) -> None:
+    recipe = replace(RECIPES["addition"], problem=Addition(2, 4, 99, "column"))
+    assert recipe.problem.distinct_size > data.MOST_LISTED
+    _, validation = data.fixed_examples(recipe, rng)
+    assert validation is not None
+    assert in_split(recipe.problem.keys(validation[0]), "validation").all()
+    assert len(validation[0]) == data.MOST_LISTED // BUCKETS
 
 
 def test_a_fifth_of_fixed_examples_validates(rng: np.random.Generator) -> None:

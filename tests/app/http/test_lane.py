@@ -34,6 +34,7 @@ from app.serving.repository import UnknownModel
 from app.serving.served_model import NotLoaded, UnknownVersion
 from app.settings import Settings
 from seq2seq.bundle import BundleError
+from seq2seq.problems.addition import Addition
 
 SUM, SUMS = {"expression": "10+6"}, {"expressions": ["10+6"]}
 TENSOR = {"inputs": [{"name": "expression", "datatype": "BYTES", "shape": [1], "data": ["10+6"]}]}
@@ -202,6 +203,9 @@ LATER: dict[str, Any] = {
 }
 
 
+WIDER = Addition(2, 4, 99, "column")
+
+
 def test_model_that_appears_later_is_served_and_described_without_a_restart(tmp_path: Path) -> None:
     repository = fakes.repository(fakes.models()["addition"], models_dir=tmp_path)
     client = Client(create_app(Settings(), repository=repository))
@@ -234,6 +238,30 @@ def test_model_that_appears_later_is_served_and_described_without_a_restart(tmp_
     asyncio.run(repository.unload("mirror"))
     assert client.post("/models/mirror/predict", json=MIRROR).status_code == 503
     assert described() == (True, 2, ["addition", "reversal"])
+
+
+def test_wider_version_that_appears_later_answers_and_is_described_without_a_restart(tmp_path: Path) -> None:
+    fakes.write_bundle(tmp_path, fakes.addition_manifest())
+    repository = fakes.repository(fakes.models()["addition"], models_dir=tmp_path)
+    client = Client(create_app(Settings(), repository=repository))
+    four = {"expression": "1+2+3+4"}
+
+    def limits() -> list[str]:
+        """What the document, the models' list and the inference protocol say of an expression."""
+        schema = client.get("/openapi.json").json()["components"]["schemas"]["addition_request"]
+        (listed,) = client.get("/models").json()["models"]
+        return [schema["properties"]["expression"]["pattern"], listed["limits"]["pattern"]]
+
+    assert client.post("/add", json=four).status_code == 422
+    before = limits()
+    fakes.write_bundle(tmp_path, fakes.manifest(WIDER, "addition", version="2"))
+    asyncio.run(repository.refresh())
+    answer = client.post("/add", json=four).json()
+    assert (answer["sum"], answer["model"]["version"]) == (10, "2")
+    assert client.post("/add?version=1", json=four).status_code == 422
+    assert client.post("/add?version=1", json={"expression": "1+2+3"}).json()["sum"] == 6
+    assert before == [fakes.ADDITION.input.schema["pattern"]] * 2
+    assert limits() == [WIDER.input.schema["pattern"]] * 2
 
 
 def test_service_starts_with_no_model_at_all() -> None:

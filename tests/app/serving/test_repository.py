@@ -201,6 +201,43 @@ def test_version_of_another_problem_is_refused(models_dir: Path) -> None:
     asyncio.run(scenario())
 
 
+WIDER = Addition(2, 4, 99, "column")
+
+
+def test_version_of_a_wider_problem_takes_over(models_dir: Path) -> None:
+    repository = started(models_dir)
+
+    async def scenario() -> None:
+        fakes.write_bundle(models_dir, fakes.manifest(WIDER, "addition", version="2"))
+        await repository.refresh()
+        assert repository["addition"].pick().model.problem == WIDER
+        assert repository["addition"].pick("1").model.problem == fakes.ADDITION
+        fakes.write_bundle(models_dir, fakes.addition_manifest("3"))
+        with pytest.raises(BundleError, match="the newer of the two does not accept all that the older accepts"):
+            await repository.load("addition")
+        assert answering(repository) == "2"
+
+    asyncio.run(scenario())
+
+
+def test_versions_of_wider_problems_are_there_from_the_start(models_dir: Path) -> None:
+    fakes.write_bundle(models_dir, fakes.manifest(WIDER, "addition", version="2"))
+    assert answering(started(models_dir)) == "2"
+    pinned = started(models_dir, pinned={"addition": 1})
+    assert answering(pinned) == "1"
+    assert sorted(pinned["addition"].predictors) == [1, 2]
+
+
+def test_canary_must_accept_what_the_default_accepts(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fakes.write_bundle(models_dir, fakes.manifest(WIDER, "addition", version="2"))
+    wider = started(models_dir, pinned={"addition": 1}, canaries={"addition": Canary(version=2, share=1)})
+    assert answering(wider) == "2"
+    assert not caplog.records
+    narrower = started(models_dir, canaries={"addition": Canary(version=1, share=1)})
+    assert answering(narrower) == "2"
+    assert "version 1 of addition gets no requests as a canary: it accepts fewer" in caplog.text
+
+
 def test_version_that_changed_in_place_is_loaded_anew(models_dir: Path) -> None:
     repository = started(models_dir)
     before = repository["addition"].pick()

@@ -386,7 +386,7 @@ def test_behind_a_prefix_with_a_key_and_without_docs_and_metrics(page: Page, one
         page.keyboard.press("Enter")
         answer(page).to_have_text("16")
         assert page.locator("#views a").all_text_contents() == ["Ask", "Models"]
-        assert page.locator("#links a").all_text_contents() == ["models", "health/ready", "v2"]
+        assert page.locator("#links a").all_text_contents() == ["models", "health/ready", "v2", "problems"]
         expect(page.locator("#along")).to_contain_text("$API_KEY")
         assert KEY not in page.content()
         page.goto(page.url.partition("#")[0] + "#view=models")

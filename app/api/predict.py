@@ -123,18 +123,17 @@ class Messages:
         self, answers: Sequence[tuple[Symbols, Prediction] | RuleBroken], query: Query = NO_QUERY
     ) -> list[dict[str, Any]]:
         """The same of many; one that was refused carries its own error."""
-        return self.each(answers, lambda source, prediction: self.result(source, prediction, query))
+        return [*self.each(answers, lambda source, prediction: self.result(source, prediction, query))]
 
     def each(
         self, answers: Sequence[tuple[Symbols, Found] | RuleBroken], render: Callable[[Symbols, Found], dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         """What was found for each of many sources; one that was refused carries its own error."""
-        return [
-            {"error": Fault.of(answer, f"/{self._input.plural}/{place}")}
-            if isinstance(answer, RuleBroken)
-            else render(*answer)
-            for place, answer in enumerate(answers)
-        ]
+        for place, answer in enumerate(answers):
+            if isinstance(answer, RuleBroken):
+                yield {"error": Fault.of(answer, f"/{self._input.plural}/{place}")}
+            else:
+                yield render(*answer)
 
     # The OpenAPI document
 

@@ -64,6 +64,10 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "parameters": (ADD, fields(b'{"inputs":[' + SUM + b'],"parameters":{', b"}}", 100_000)),
     "unknown fields of the protocol": (ADD, fields(b'{"inputs":[' + SUM + b"],", b"}", 100_000)),
     "dimensions": (ADD, filled(b'{"inputs":[{"name":"expression","datatype":"BYTES","shape":[', b"1,", b"1]}]}")),
+    "a thousand embeddings": (
+        "/models/pronunciation/embed/batch",
+        json.dumps({"sources": ["cellphone"] * 1_000}).encode(),
+    ),
     "data": (REVERSE, LIST + b"1," * 524_200 + b"1]}]}"),
     "data, and a repeated field": (REVERSE, LIST + b"1," * 524_200 + b'1]}],"id":"1","id":"2"}'),
 }

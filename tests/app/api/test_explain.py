@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import Counter
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -15,12 +16,14 @@ import jsonschema
 import pytest
 from client import Client, async_client
 
+from app.api.explain import Explain, ExplainMessages
+from app.http.lane import Call, Limits
 from app.main import create_app
-from app.serving.models import Model
-from app.serving.predictor import Predictor
+from app.serving.models import GROUP, Model
+from app.serving.predictor import ForEachPredictor, Predictor
 from app.settings import Settings
 from seq2seq.decoding import Decoded
-from seq2seq.vocabulary import IdArray
+from seq2seq.vocabulary import FloatArray, IdArray, Symbols
 
 EXPLAIN, EMBED = "/models/capitals/explain", "/models/capitals/embed"
 
@@ -228,6 +231,31 @@ def test_large_batch_is_embedded_in_order(client: Client) -> None:
     sequences = [[1 + place % 50, 2, 3, 4, 5, 6] for place in range(100)]
     answer = client.post("/models/reversal/embed/batch", json={"sequences": sequences}).json()
     assert [each["embedding"] for each in answer["results"]] == sequences
+
+
+async def test_others_get_their_turn_while_a_large_batch_is_rendered() -> None:
+    turns, rendered = 0, list[int]()
+
+    class Noted(ExplainMessages):
+        def embedding(self, source: Symbols, vector: FloatArray) -> dict[str, Any]:
+            rendered.append(turns)
+            return super().embedding(source, vector)
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    explain = Explain(Limits(1_000_000, 60), Limits(1_000_000, 60))
+    explain.messages = ForEachPredictor(Noted)
+    ticking = asyncio.ensure_future(tick())
+    body = json.dumps({"sources": ["a", "?"] * 100}).encode()
+    answer = await explain.embed_many(Call({}, 60), Predictor(capitals.model(), 64), body)
+    ticking.cancel()
+    assert [*json.loads(answer.content)] == ["results", "model"]
+    assert len(rendered) == 100
+    assert max(Counter(rendered).values()) <= GROUP
 
 
 # Limits

@@ -105,7 +105,7 @@ def create_app(
     predict, explain = Predict(single, batch), Explain(single, batch)
     bodies = Bodies(max(settings.max_bodies_bytes, settings.max_batch_body_bytes))  # room for one of any size
     operations = [*predict.operations(), *infer.operations(batch), *explain.operations()]
-    health = Health(lifecycle, repository, settings.required_models or _expected(repository))
+    health = Health(lifecycle, repository, settings.required_models or _expected(repository), settings.deadline_s)
 
     def in_front(otherwise: ASGIApp) -> ASGIApp:
         """Every request gets its id, passes the guards, and is for the lane or for FastAPI."""

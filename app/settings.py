@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File of API keys; with it, every route but health asks for a key",
+        description="File of API keys; with it, every route asks for a key but health and the pages at / and /problems",
         examples=["/etc/app/keys"],
     )
     allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(

@@ -34,7 +34,7 @@ class ProblemType(Enum):
     NOT_SUPPORTED = (
         400,
         "The model cannot do what the request asks: it gives no alternatives, or it cannot be explained.",
-        "Ask without `n_best`, or by `/predict`. `GET /models/{name}` says what the model can do.",
+        "Ask without `n_best`, or by `/predict`. `GET /models/{name}` has `n_best` 0 if there are no alternatives.",
         "/models/capitals/predict",
         "The model capitals gives one answer only; leave n_best out.",
     )
@@ -62,7 +62,7 @@ class ProblemType(Enum):
     UNKNOWN_ROUTE = (
         404,
         "The service has no such route.",
-        "Check the path. `GET /docs` lists the routes.",
+        "Check the path. `GET /docs` lists the routes, unless `APP_DOCS=false`.",
         "/modles",
         "There is no route /modles; see /docs.",
     )
@@ -142,7 +142,7 @@ class ProblemType(Enum):
     )
     MODEL_UNAVAILABLE = (
         503,
-        "The model is known but not loaded, or a file of its report is damaged.",
+        "The model is known but not loaded, or a file of its bundle is missing or was altered.",
         "Wait until it is loaded. The log and `POST /v2/repository/index` say why it is not.",
         "/models/capitals/predict",
         "No version of capitals is loaded.",
@@ -156,7 +156,7 @@ class ProblemType(Enum):
     )
     DEADLINE_PASSED = (
         504,
-        "The deadline passed before the request's turn came. No work was spent on it.",
+        "The deadline passed before the request's turn came, or before that of the last item of a batch.",
         "Allow more time, or try again later. `X-Timeout-Ms` shortens the deadline.",
         "/models/capitals/predict",
         "The deadline passed before the request's turn came. Allow more time, or try again later.",

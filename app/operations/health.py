@@ -9,25 +9,32 @@ from app.http.problem_types import ProblemType
 from app.operations.lifecycle import Lifecycle, Phase
 from app.serving.repository import Repository
 
-STUCK_S = 30.0
-"""How long a request may wait for its turn before the process counts as stuck. No load explains so long a wait."""
+STUCK_S = 20.0
+"""How far past its deadline a request may wait for its turn. Load does not explain more: the process is stuck."""
 
 WHY = "the log and /v2/repository/index say why"
 
 
 class Health:
-    """Knows how the service is. It is ready once the `wanted` models were loaded, or any model if none is wanted."""
+    """Knows how the service is. It is ready once the `wanted` models were loaded, or any model if none is wanted.
 
-    def __init__(self, lifecycle: Lifecycle, repository: Repository, wanted: Collection[str] = ()):
+    A request may wait `deadline_s` for its turn.
+    """
+
+    def __init__(
+        self, lifecycle: Lifecycle, repository: Repository, wanted: Collection[str] = (), deadline_s: float = 10.0
+    ):
         self._lifecycle = lifecycle
         self._repository = repository
         self._wanted = wanted
+        self._stuck_s = deadline_s + STUCK_S
 
     def require_live(self) -> None:
         """Raise 503 if a request waits for ever."""
         predictors = [each for served in self._repository.values() for each in served.predictors.values()]
-        if any(predictor.is_stuck(STUCK_S) for predictor in predictors):
-            raise ProblemError(ProblemType.NOT_READY, f"A request has waited for its turn for more than {STUCK_S:g} s.")
+        if any(predictor.is_stuck(self._stuck_s) for predictor in predictors):
+            detail = f"A request has waited for its turn for more than {self._stuck_s:g} s."
+            raise ProblemError(ProblemType.NOT_READY, detail)
 
     def require_ready(self) -> None:
         """Raise 503 unless requests are welcome and models were loaded. What a client unloads changes nothing here."""

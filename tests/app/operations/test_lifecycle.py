@@ -91,7 +91,8 @@ def test_by_default_the_models_with_short_names_are_wanted_if_the_directory_has_
         assert status == 200 or answer.json()["error"].startswith("The model reversal could not be loaded")
 
 
-def test_process_in_which_a_request_waits_for_ever_is_not_alive() -> None:
+@pytest.mark.parametrize("deadline_s", [0.5, 10.0, 60.0])
+def test_process_in_which_a_request_waits_for_ever_is_not_alive(deadline_s: float) -> None:
     class Slow(Predictor):
         waits_s = 0.0
 
@@ -100,8 +101,9 @@ def test_process_in_which_a_request_waits_for_ever_is_not_alive() -> None:
 
     slow = Slow(fakes.models()["addition"], 8)
     repository = fakes.repository(slow.model, serve=lambda *_: slow)
-    alive = Client(create_app(Settings(), repository=repository))
-    for waits_s, status in ((0.0, 200), (STUCK_S, 200), (STUCK_S + 1, 503)):
+    alive = Client(create_app(Settings(deadline_s=deadline_s), repository=repository))
+    longest_s = deadline_s + STUCK_S
+    for waits_s, status in ((0.0, 200), (longest_s, 200), (longest_s + 1, 503)):
         slow.waits_s = waits_s
         answer = alive.get("/health/live")
         assert answer.status_code == alive.get("/v2/health/live").status_code == status

@@ -17,7 +17,7 @@ from app.http.schemas import ModelName, Version
 from app.serving.models import Model
 from app.serving.repository import Repository
 from app.text import clipped
-from seq2seq.bundle import Bundle
+from seq2seq.bundle import Bundle, BundleError
 
 FOLDER = "report/"
 MEDIA_TYPES = {".md": "text/markdown; charset=utf-8", ".png": "image/png"}
@@ -54,7 +54,10 @@ def router(repository: Repository) -> APIRouter:
         if headers["ETag"] == request.headers.get("if-none-match"):
             return Response(status_code=304, headers=headers)
         bundle = Bundle(repository.models_dir / model.manifest.name / model.manifest.version, model.manifest)
-        content = await run_in_threadpool(bundle.content, FOLDER + file)
+        try:
+            content = await run_in_threadpool(bundle.content, FOLDER + file)
+        except BundleError as error:
+            raise ProblemError(ProblemType.MODEL_UNAVAILABLE, f"The file {file} {clipped(error.fault)}.") from error
         return Response(content, headers=headers, media_type=MEDIA_TYPES[PurePath(file).suffix])
 
     return router

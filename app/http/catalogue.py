@@ -16,12 +16,11 @@ from starlette.types import Scope
 from app.http.problem_details import ProblemError, response
 from app.http.problem_types import ProblemType
 from app.http.validation import Invalid
-from app.serving.batching import BatchFailed, DeadlinePassed, QueueFull
+from app.serving.batching import DeadlinePassed, QueueFull
 from app.serving.predictor import NoExplanation, NoSearch
 from app.serving.repository import UnknownModel
 from app.serving.served_model import NotLoaded, UnknownVersion
 from app.text import clipped
-from seq2seq.bundle import BundleError
 
 
 def _invalid(error: Invalid) -> ProblemError:
@@ -42,9 +41,6 @@ CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
     QueueFull: lambda _: ProblemError(
         ProblemType.QUEUE_FULL, "The queue is full. Try again in 1 second.", headers={"Retry-After": "1"}
     ),
-    BundleError: lambda error: ProblemError(
-        ProblemType.MODEL_UNAVAILABLE, f"The file {clipped(error.path.name, 60)} {clipped(error.fault)}."
-    ),
     NotLoaded: lambda error: ProblemError(ProblemType.MODEL_UNAVAILABLE, clipped(str(error))),
     DeadlinePassed: lambda _: ProblemError(
         ProblemType.DEADLINE_PASSED,
@@ -55,8 +51,6 @@ CATALOGUE: dict[type[Exception], Callable[[Any], ProblemError]] = {
 
 def answer(scope: Scope, error: Exception) -> Response | None:
     """The answer to a request that ends with an exception; None for a failure of the service."""
-    if isinstance(error, BatchFailed) and isinstance(error.__cause__, BundleError):
-        error = error.__cause__  # some graphs are read when they are first needed, and may be gone
     for kind in type(error).__mro__:
         if kind in CATALOGUE:
             return response(scope, CATALOGUE[kind](error))

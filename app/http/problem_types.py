@@ -142,7 +142,7 @@ class ProblemType(Enum):
     )
     MODEL_UNAVAILABLE = (
         503,
-        "The model is known but not loaded, or a file of its bundle is missing or was altered.",
+        "The model is known but not loaded, or a file of its report is damaged.",
         "Wait until it is loaded. The log and `POST /v2/repository/index` say why it is not.",
         "/models/capitals/predict",
         "No version of capitals is loaded.",

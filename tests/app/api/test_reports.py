@@ -82,19 +82,6 @@ def test_what_was_altered_is_not_shown(bundles: Bundles, tmp_path: Path) -> None
     card.write_bytes(sealed)
 
 
-@pytest.mark.parametrize("route", ["explain", "embed"])
-def test_graph_that_is_read_when_it_is_needed_may_be_gone(bundles: Bundles, route: str) -> None:
-    client = Client(create_app(Settings(models_dir=bundles.folder.parents[2], watch_s=0)))
-    encoder, away = bundles.folder.parent / "encoder.onnx", bundles.folder.parent / "away"
-    encoder.rename(away)
-    answer = client.post(f"/models/addition/{route}", json={"expression": "1+1"})
-    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/model-unavailable")
-    assert answer.json()["detail"] == "The file encoder.onnx is missing."
-    assert client.post("/add", json={"expression": "1+1"}).json()["sum"] == 2
-    away.rename(encoder)
-    assert client.post(f"/models/addition/{route}", json={"expression": "1+1"}).status_code == 200
-
-
 def test_a_model_without_a_report_has_none() -> None:
     answer = client_of_fakes().get(f"{REPORT}/card.md")
     assert (answer.status_code, answer.json()["detail"]) == (

@@ -112,7 +112,7 @@ def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
         ("addition --encoder-units 24,", "invalid units value"),
         ("addition --encoder-units 0", "encoder_units is 1 to 16 numbers"),
         ("addition --decoder-units 24,-24", "decoder_units is 1 to 16 numbers"),
-        ("reversal --encoder-units 24", "must be the same"),
+        ("reversal --encoder-units 25", "must be the same"),
         ("addition --max-terms x", "--max-terms takes a value such as 3, not 'x'"),
         ("addition --max-terms 2.5", "max_terms must be an integer, not 2.5"),
         ("addition --max-terms 1", "terms must be at least 1 and ordered"),
@@ -169,7 +169,8 @@ def test_every_field_of_a_recipes_problem_is_an_option(name: str) -> None:
     problem = RECIPES[name].problem
     for field in fields(problem):
         value = getattr(problem, field.name)
-        assert asked(name, f"--{field.name.replace('_', '-')}", str(value)).problem == problem
+        text = value if isinstance(value, str) else json.dumps(value)
+        assert asked(name, f"--{field.name.replace('_', '-')}", text).problem == problem
 
 
 CALLS = [

@@ -48,8 +48,8 @@ format: $(DEV)  ## put the code in the house's style
 verify: $(SERVING)  ## prove every model anew, but what only a file of pairs can show; ARGS=--json for a line of JSON each
 	@exec .venv/bin/python -m training verify models/*/* $(ARGS)
 
-train: FITTED = $(or $(RECIPE),addition arithmetic reversal)
-train: $(DEV)  ## fit the next version of all three models, or of RECIPE=; ARGS= goes to `python -m training fit`
+train: FITTED = $(or $(RECIPE),addition reversal)
+train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes to `python -m training fit`
 	@$(if $(and $(word 2,$(FITTED)),$(findstring --o,$(ARGS))),echo "make: --out is for one recipe; name it by RECIPE=" >&2; exit 2)
 	@for recipe in $(FITTED); do \
 		.venv-dev/bin/python -m training fit $$recipe $(ARGS) || exit; done

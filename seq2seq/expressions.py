@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.problem import Field, Oracle, Problem, RuleBroken, kind_of, plural
-from seq2seq.vocabulary import IdArray, Symbols
+from seq2seq.vocabulary import IdArray, Symbols, Vocabulary
 
 BLANKS_ALLOWED = 4
 """A request may be this many times as long as the longest expression, blanks included."""
@@ -24,7 +24,7 @@ MINUS = "-"
 class Expressions(Oracle):
     """Expressions of `min_terms` to `max_terms` integers from `smallest` to `largest`, joined by any of `operators`.
 
-    `noun` is what a message calls one of the integers.
+    `noun` is what a message calls one of the integers. Sources and targets have the same vocabulary.
     """
 
     min_terms: int
@@ -33,6 +33,15 @@ class Expressions(Oracle):
     largest: int
     operators: str
     noun: ClassVar[str]
+    vocabulary: ClassVar[Vocabulary]
+
+    @property
+    def source_vocabulary(self) -> Vocabulary:
+        return self.vocabulary
+
+    @property
+    def target_vocabulary(self) -> Vocabulary:
+        return self.vocabulary
 
     @cached_property
     def digits(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import Field, PlainValidator, create_model
 from pydantic_core import to_json
 
-from app.http import validation
+from app.http import problem_types, validation
 from app.http.lane import NO_QUERY, Answer, Call, Limits, Operation, Query
 from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import JSON, MOST_FAULTS, documented
@@ -59,19 +59,6 @@ MIN_CONFIDENCE_DESCRIBED = {
     "description": "Answers of less confidence are null, and `reason` says so",
     "schema": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.9]},
 }
-ERRORS = (
-    ProblemType.BAD_REQUEST,
-    ProblemType.NOT_SUPPORTED,
-    ProblemType.UNKNOWN_MODEL,
-    ProblemType.BODY_TOO_LARGE,
-    ProblemType.UNSUPPORTED_MEDIA_TYPE,
-    ProblemType.INVALID_BODY,
-    ProblemType.QUEUE_FULL,
-    ProblemType.INTERNAL_ERROR,
-    ProblemType.MODEL_UNAVAILABLE,
-    ProblemType.OVERLOADED,
-    ProblemType.DEADLINE_PASSED,
-)
 WITHHELD = "Why the answer is null, where its confidence is below min_confidence"
 CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -318,7 +305,7 @@ def request_and_answer(
         "requestBody": {"required": True, "content": {JSON: _content(models, request)}},
         "responses": {
             200: {"description": description, "content": {JSON: _content(models, response)}},
-            **documented(*ERRORS),
+            **documented(*problem_types.OF_MODELS, ProblemType.INVALID_BODY),
         },
     }
 

@@ -171,3 +171,18 @@ class ProblemType(Enum):
         self.faults = faults
         self.slug = self.name.lower().replace("_", "-")
         self.title = self.name.capitalize().replace("_", " ")
+
+
+OF_MODELS = (
+    ProblemType.BAD_REQUEST,
+    ProblemType.NOT_SUPPORTED,
+    ProblemType.UNKNOWN_MODEL,
+    ProblemType.BODY_TOO_LARGE,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE,
+    ProblemType.QUEUE_FULL,
+    ProblemType.INTERNAL_ERROR,
+    ProblemType.MODEL_UNAVAILABLE,
+    ProblemType.OVERLOADED,
+    ProblemType.DEADLINE_PASSED,
+)
+"""What every request that asks a model can meet."""

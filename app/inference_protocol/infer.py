@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from app.http import content_coding
+from app.http import content_coding, problem_types
 from app.http.headers import ANSWER
 from app.http.lane import Answer, Call, Limits, Operation
 from app.http.openapi import TIMEOUT_DESCRIBED, Document, ref
 from app.http.problem_details import INFERENCE_PROTOCOL, JSON
-from app.http.problem_types import ProblemType
 from app.inference_protocol import messages, tensors
 from app.inference_protocol.errors import TAG, protocol_documented
 from app.inference_protocol.messages import HEAD_BYTES
@@ -20,18 +19,6 @@ from app.serving.predictor import ForEachPredictor, Predictor
 BINARY = "application/octet-stream"
 HEAD_BYTES_RAW = HEAD_BYTES.lower().encode("ascii")
 BINARY_BODY = f"JSON, and after it the binary data of tensors; the header {HEAD_BYTES} says how many bytes are JSON"
-ERRORS = (
-    ProblemType.BAD_REQUEST,
-    ProblemType.NOT_SUPPORTED,
-    ProblemType.UNKNOWN_MODEL,
-    ProblemType.BODY_TOO_LARGE,
-    ProblemType.UNSUPPORTED_MEDIA_TYPE,
-    ProblemType.QUEUE_FULL,
-    ProblemType.INTERNAL_ERROR,
-    ProblemType.MODEL_UNAVAILABLE,
-    ProblemType.OVERLOADED,
-    ProblemType.DEADLINE_PASSED,
-)
 ONE_MODEL = "Have a model answer each item of a tensor; one that is refused fails the request."
 ONE_VERSION = "Have one version of a model answer each item of a tensor; one that is refused fails the request."
 
@@ -98,7 +85,7 @@ def document(models: Collection[Model]) -> Document:
         "tags": [TAG],
         "parameters": [TIMEOUT_DESCRIBED],
         "requestBody": request_body,
-        "responses": {"200": success, **protocol_documented(*ERRORS)},
+        "responses": {"200": success, **protocol_documented(*problem_types.OF_MODELS)},
     }
     found = Document()
     found.add_post("/v2/models/{name}/infer", "infer", ONE_MODEL, described)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from seq2seq.expressions import Expressions, digit_ids
 from seq2seq.problem import Field, Keys
-from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
+from seq2seq.vocabulary import IdArray, Symbols, characters
 
 Padding = Literal["left", "term", "column"]
 Terms = npt.NDArray[np.int64]
@@ -50,6 +50,7 @@ class Addition(Expressions):
     kind: ClassVar[str] = "addition"
     operators = "+"
     noun = "term"
+    vocabulary = VOCABULARY
 
     def __post_init__(self) -> None:
         for name in ("min_terms", "max_terms", "largest", "smallest"):
@@ -67,14 +68,6 @@ class Addition(Expressions):
             raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, not {self.padding!r}")
 
     # What the network sees
-
-    @property
-    def source_vocabulary(self) -> Vocabulary:
-        return VOCABULARY
-
-    @property
-    def target_vocabulary(self) -> Vocabulary:
-        return VOCABULARY
 
     @cached_property
     def source_length(self) -> int:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from seq2seq.expressions import Expressions, digit_ids
 from seq2seq.problem import Field, Keys
-from seq2seq.vocabulary import IdArray, Symbols, Vocabulary, characters
+from seq2seq.vocabulary import IdArray, Symbols, characters
 
 Integers = npt.NDArray[np.int64]
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -41,6 +41,7 @@ class Arithmetic(Expressions):
     min_terms = max_terms = 2
     smallest = 0
     noun = "number"
+    vocabulary = VOCABULARY
 
     def __post_init__(self) -> None:
         if type(self.largest) is not int or not 0 <= self.largest <= LARGEST:
@@ -50,14 +51,6 @@ class Arithmetic(Expressions):
             raise ValueError(f"operators must be some of {''.join(OPERATORS)}, each once, not {given!r:.40}")
 
     # What the network sees
-
-    @property
-    def source_vocabulary(self) -> Vocabulary:
-        return VOCABULARY
-
-    @property
-    def target_vocabulary(self) -> Vocabulary:
-        return VOCABULARY
 
     @cached_property
     def source_length(self) -> int:

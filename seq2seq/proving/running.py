@@ -25,7 +25,7 @@ from seq2seq.vocabulary import FloatArray, IdArray
 BATCH = 1_024
 MISTAKES_KEPT = 10
 MOST_COMPARED = 2_000_000
-"""About how many requests other networks are asked, evenly over all that there are."""
+"""Other networks are asked at most about this many requests, spread evenly over all."""
 SURE, ROUNDING = 10.0, 0.1
 """Margins in logits: one up to `SURE` that is computed from a probability in float32 is right within `ROUNDING`."""
 
@@ -91,7 +91,7 @@ def run(
     """Decode every source (B, S) of the batches and compare it with the truth, symbol by symbol.
 
     hold_out  whether the held-out half was kept out of training; if not, nothing counts as held out
-    others    networks that are asked the same; of a large `total`, every so manieth batch
+    others    networks that are asked the same; if `total` is large, only some of the batches, spread evenly
     logits    of the network, if the `weakest` sources are wanted
     progress  told how many of `total` requests are done
     """

@@ -1,6 +1,7 @@
-"""The command line: `python -m training list | fit | fit-pairs | verify | renew | show | compare`.
+"""The command line: `python -m training list | fit | fit-pairs | verify | renew | show | compare | study`.
 
-Only `fit`, `fit-pairs`, `renew` and `verify --keras` load Keras; the others run with what serving needs.
+Only `fit`, `fit-pairs`, `renew` and `verify --keras` load Keras, and `study` has processes that do; the others run with
+what serving needs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from training.pairs import report as pairs_report
 from training.pairs.files import PairsError
 from training.recipes import RECIPES, RecipeError
 from training.stopping import Diverged
+from training.study import command as study_command
 from training.verifying import Source
 
 NOT_READ = 141
@@ -35,7 +36,7 @@ NOT_READ = 141
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 if anything is wrong, 2 for a wrong call, 130 for Ctrl-C."""
-    parser = command_line.parser(pairs_command.add_to)
+    parser = command_line.parser(pairs_command.add_to, study_command.add_to)
     options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
@@ -77,17 +78,11 @@ def fit(options: argparse.Namespace) -> int:
         output.check_writable(options.log_dir)
 
     environment.load_keras()
-    import keras
-
     from training import export, fitting, summaries
 
-    callbacks = [keras.callbacks.TerminateOnNaN()]
-    if options.log_dir:
-        callbacks.append(summaries.Scalars(options.log_dir))
+    callbacks = [summaries.Scalars(options.log_dir)] if options.log_dir else []
     with stopping.stopped_at_once():
         fitted = fitting.fit(recipe, verbose=1 if sys.stdout.isatty() else 2, callbacks=callbacks)
-    if not math.isfinite(fitted.history["loss"][-1]):
-        raise Diverged
     print(f"fitted {fitted.samples:,} samples in {fitted.seconds:.1f} s; exporting and proving", flush=True)
     runs = output.Destination(output.RUNS / recipe.name)
     with staging.workspace(runs.parent if options.out is None else wanted.parent) as workspace:
@@ -213,6 +208,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "renew": renew,
     "show": show,
     "compare": compare,
+    "study": study_command.run,
 }
 
 

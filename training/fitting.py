@@ -6,6 +6,7 @@ two notions of a right sequence agree: greedy decoding errs if and only if some 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,12 @@ from seq2seq.vocabulary import IdArray
 from training import certified, data, environment, networks
 from training.loss import cross_entropy
 from training.recipes import Recipe
+from training.stopping import Diverged
 
 STEPS_PER_EXECUTION = 50
 """Batches that run as one call of the compiled graph, so that Python stands off the critical path."""
+HOPELESS = 3
+"""A run has diverged if its loss over an epoch is so many times that of blind guessing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Fit:
 def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Fit:
     """Train a network as a recipe says. The same recipe and seed on the same machine give the same weights.
 
-    `verbose` is Keras': 0 is silent, 1 a progress bar with the time left, 2 a line an epoch.
+    `verbose` is Keras': 0 is silent, 1 a progress bar with the time left, 2 a line an epoch. The weights are those
+    after the last step; no figure chooses among them. Raises `Diverged`.
     """
     started = time.perf_counter()
     if not recipe.xla:
@@ -55,7 +60,14 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     spec = NetworkSpec(recipe.family, recipe.encoder_units, recipe.decoder_units, 0, recipe.reversed_source)
     models = networks.build(recipe.problem, spec, unroll=True)
     training = models.training
-    callbacks = list(callbacks)
+    blind = math.log(len(recipe.problem.target_vocabulary)) + recipe.margin  # all logits the same
+
+    def stop_if_hopeless(_: int, logs: dict[str, float]) -> None:
+        if logs["loss"] > HOPELESS * blind:
+            training.stop_training = True
+
+    watching = [keras.callbacks.TerminateOnNaN(), keras.callbacks.LambdaCallback(on_epoch_end=stop_if_hopeless)]
+    callbacks = [*watching, *callbacks]
     if recipe.bound_weight:
         training = certified.Certified(
             models,
@@ -83,6 +95,11 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         verbose=verbose,
         callbacks=callbacks,
     )
+    loss = history.history["loss"][-1]
+    if not math.isfinite(loss):
+        raise Diverged
+    if loss > HOPELESS * blind:
+        raise Diverged(f"the loss has risen to {loss:.3g}, where blind guessing has {blind:.3g}")
     return Fit(
         models=models,
         spec=replace(spec, parameters=models.parameters),

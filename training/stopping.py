@@ -1,4 +1,4 @@
-"""How a run ends before its time: by Ctrl-C, or because its loss is no number any more."""
+"""How a run ends before its time: by Ctrl-C, or because its loss is no number any more or has risen far."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ STOPPED = 130
 class Diverged(Exception):
     """A run that has learnt nothing. The message says so in one line."""
 
-    def __init__(self) -> None:
-        super().__init__("the loss is no number any more, so nothing was written; try a lower --learning-rate")
+    def __init__(self, fault: str = "the loss is no number any more") -> None:
+        super().__init__(f"{fault}, so nothing was written; try a lower --learning-rate")
 
 
 def nothing_written() -> str:

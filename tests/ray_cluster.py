@@ -7,7 +7,6 @@ Ends when its input does.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,15 +16,12 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.cluster_utils import Cluster
+from ray_nodes import tell, two_nodes
 from service import free_port
 
 from deploy.ray_serve import Arguments, build
 
 ARGUMENTS = Arguments(min_replicas=2, max_replicas=4, cpus=0.5, target_ongoing_requests=4)
-NODES = 2
-CPUS_A_NODE = 1
-OBJECT_STORE_BYTES = 80 * 1024 * 1024
 NAMESPACE = "serve"
 PREFIX = "SERVE_REPLICA::"
 POLL_S = 0.05
@@ -41,12 +37,8 @@ class Replica:
 
 
 def main() -> None:
-    node: dict[str, Any] = {"num_cpus": CPUS_A_NODE, "object_store_memory": OBJECT_STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    for _ in range(NODES - 1):
-        cluster.add_node(**node)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    try:
+    with two_nodes() as (cluster, _):
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         port = free_port()
         # One proxy, since two on one machine would want the same port.
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
@@ -55,14 +47,6 @@ def main() -> None:
         for line in sys.stdin:
             tell(kill() if line.strip() == "kill" else [asdict(replica) for replica in replicas()])
         serve.shutdown()
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
-def tell(what: Any) -> None:
-    """To whoever started this. Ray writes to the standard output as it likes, so a word tells our lines from its."""
-    print("cluster:", json.dumps(what), flush=True)  # noqa: T201
 
 
 def replicas() -> list[Replica]:

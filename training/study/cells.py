@@ -19,7 +19,7 @@ from training.recipes import Recipe
 
 PADDINGS: tuple[Padding, ...] = ("left", "term")
 FAMILIES: tuple[Family, ...] = ("repeat_vector", "autoregressive")
-BATCH, STEPS, EPOCHS = 128, 4_000, 10
+BATCH, STEPS, EPOCHS = 128, 3_000, 10
 """The budget of a cell: so many steps of so many samples, with figures after each of so many parts."""
 LEARNING_RATE = 2e-2
 
@@ -116,7 +116,7 @@ class Cell:
 
 
 SMALL_SUMS, SUMS, LISTS = Task("sums", 3, 1), Task("sums", 2, 2), Task("lists", 5, 6)
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2)
 
 
 def grid() -> list[Cell]:
@@ -125,17 +125,17 @@ def grid() -> list[Cell]:
 
 
 def _with_seed(seed: int) -> Iterable[Cell]:
-    for units, task, family in product((4, 8, 16, 32, 64), (SMALL_SUMS, SUMS, LISTS), FAMILIES):
+    for units, task, family in product((4, 8, 16, 32), (SMALL_SUMS, SUMS, LISTS), FAMILIES):
         yield Cell(task, family, units, beyond=2 if (task, units) == (LISTS, 32) else 0, seed=seed)
-    for family, padding, reverse in product(FAMILIES, PADDINGS, (False, True)):  # how the source is read
+    for family, padding, reverse in product(FAMILIES, PADDINGS, (False, True)):
         yield Cell(SUMS, family, 32, padding=padding, reversed_source=reverse, seed=seed)
-        yield Cell(SMALL_SUMS, family, 32, padding=padding, reversed_source=reverse, seed=seed, shortest=1, beyond=4)
-    for family, task in product(FAMILIES, (SUMS, LISTS)):
-        yield Cell(task, family, 16, layers=2, seed=seed)
-        for units in (128, 256):
-            yield Cell(task, family, units, seed=seed)
     for family in FAMILIES:
-        yield Cell(LISTS, family, 32, reversed_source=True, seed=seed, beyond=2)
+        yield Cell(LISTS, family, 32, reversed_source=True, beyond=2, seed=seed)
+        for padding in PADDINGS:
+            yield Cell(SMALL_SUMS, family, 32, padding=padding, shortest=1, beyond=4, seed=seed)
+        yield Cell(SUMS, family, 16, layers=2, seed=seed)
+        for units in (64, 128, 256):
+            yield Cell(SUMS, family, units, seed=seed)
 
 
 def quick() -> list[Cell]:

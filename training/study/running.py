@@ -42,7 +42,7 @@ class Worker:
 
     def ask(self, line: str) -> Figures:
         """The process's answer to a line; where the process ends early, `failed` says why."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
             self._start()
         process = self.process
         assert process is not None and process.stdin and process.stdout  # noqa: S101, PT018
@@ -52,12 +52,13 @@ class Worker:
             answer = process.stdout.readline()
         except BrokenPipeError:
             answer = ""
-        if answer:
+        if answer.endswith("\n"):
             figures: Figures = json.loads(answer)
             return figures
         status = process.wait()
         self.said.seek(0)
         words = " ".join(self.said.read()[-SAID_LAST:].split())
+        self.close()
         return {"failed": f"its process ended with status {status}: {words}"}
 
     def _start(self) -> None:
@@ -73,11 +74,12 @@ class Worker:
         )
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, if there is one."""
         if self.process is not None:
-            with self.process as process:
-                process.terminate()
+            self.process.terminate()
+            self.process.communicate()  # closes its pipes, even broken ones
             self.said.close()
+            self.process = None
 
 
 Runner = Callable[[Sequence[Cell], int], Done]

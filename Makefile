@@ -15,7 +15,7 @@ PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve serve-ray test test-fast test-reliability lint format verify train train-pairs requirements image sbom test-image clean
+.PHONY: help serve serve-ray test test-fast test-reliability lint format verify train train-pairs study requirements image sbom test-image clean
 .PHONY: bench bench-serving bench-startup bench-training bench-cost bench-fitting bench-neighbours bench-pronunciation
 
 help:  ## list the targets
@@ -57,6 +57,9 @@ train: $(DEV)  ## fit the next version of both models, or of RECIPE=; ARGS= goes
 train-pairs: $(DEV)  ## fit the next version of models/NAME= to the pairs in FILE=; ARGS= goes to `python -m training fit-pairs`
 	@$(if $(and $(FILE),$(NAME)),,echo "make: train-pairs needs FILE= and NAME=" >&2; exit 2)
 	@exec .venv-dev/bin/python -m training fit-pairs "$(FILE)" --name "$(NAME)" $(ARGS)
+
+study: $(DEV)  ## train a grid of small networks and draw what became exact, under runs/study; ARGS="--cells quick" for seconds
+	@exec .venv-dev/bin/python -m training study $(ARGS)
 
 requirements: $(DEV)  ## compile the pinned requirements; ARGS=--upgrade for newer releases
 	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" $(MAKE) compile

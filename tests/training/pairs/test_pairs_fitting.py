@@ -16,8 +16,9 @@ import tensorflow as tf
 from seq2seq.decoding import VARYING, Family
 from seq2seq.problems.pairs import Pairs
 from training import environment
-from training.pairs import export, fitting, graphs, scoring
-from training.pairs.files import Text
+from training.__main__ import main
+from training.pairs import export, files, fitting, graphs, scoring
+from training.pairs.files import Reading, Text
 from training.pairs.fitting import PairsFit, Ragged, WrongCheckpoint
 from training.pairs.recipes import PairsRecipe
 from training.stopping import Diverged
@@ -177,6 +178,29 @@ def test_of_equal_rounds_the_surest_is_best(monkeypatch: pytest.MonkeyPatch) -> 
         best.append(found.best_round)
     assert best == [1, 2, 3, 3, 3]
     assert found.rounds_without_gain == 2
+
+
+@pytest.mark.parametrize("complete", [[], ["--complete"]], ids=["a tenth", "half"])
+def test_a_run_never_sees_what_it_is_tested_with(
+    complete: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So neither training nor the choice of the best round can have used it."""
+    seen: list[set[Text]] = []
+
+    def see(_: PairsRecipe, train: dict[Text, Any], validation: dict[Text, Any], **__: Any) -> PairsFit:
+        seen.extend([set(train), set(validation)])
+        raise Diverged
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fitting, "fit", see)
+    lines = [f"{''.join(source)}\t{''.join(target)}\n" for source, (target,) in pairs(2, 3).items()]
+    Path("pairs.tsv").write_text("".join(lines))
+    assert main(["fit-pairs", "pairs.tsv", "--name", "capitals", *complete]) == 1
+    train, validation = seen
+    tested_with = set(files.split(files.read("pairs.tsv", Reading()), complete=bool(complete))["test"])
+    assert tested_with
+    assert not tested_with & (train | validation)
+    assert not train & validation
 
 
 def test_a_run_that_diverges_says_so() -> None:

@@ -42,6 +42,7 @@ def measured(path: Path) -> dict[str, Any]:
 def test_every_cell_is_checked_over_its_whole_domain(folder: Path) -> None:
     rows = tables.read(folder)[tables.CELLS]
     assert len(rows) == len(cells.quick())
+    assert {row["task"] for row in rows} == {"3 terms, 1 digit", "3 items, 4 values"}
     for row in rows:
         assert row["checked"] == row["domain"] > row["held_out"] > 0
         assert row["wrong"] >= row["held_out_wrong"]

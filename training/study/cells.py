@@ -48,7 +48,7 @@ class Task:
 
     def __str__(self) -> str:
         if self.kind == "lists":
-            return f"{self.length} items of {self.symbols}"
+            return f"{self.length} items, {self.symbols} values"
         return f"{self.length} terms, {self.symbols} digit{'s' * (self.symbols > 1)}"
 
 

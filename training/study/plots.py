@@ -13,13 +13,15 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from training.study.tables import CELLS, CURVES, LENGTHS, Row, Tables
 
 LEAST = 1e-4
 """What less is drawn as on a logarithmic scale."""
+WRONG = f"share of all requests that is wrong,\nmedian of the seeds ({LEAST:g}: none)"
 MARKERS = "os^Dv"
 WORDS = {"repeat_vector": "repeat vector", "autoregressive": "autoregressive"}
 
@@ -34,24 +36,37 @@ def draw(found: Tables, folder: Path) -> list[Path]:
             if made is not None:
                 FigureCanvasAgg(made)
                 drawn.append(folder / f"{name}.png")
-                made.savefig(drawn[-1], dpi=100, metadata={"Software": None})
+                made.savefig(drawn[-1], dpi=90, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return drawn
 
 
 def summary(found: Tables) -> str:
-    """The figures in words: for each group of cells that differ by their seed only, how many are exact."""
-    lines = [f"{len(found[CELLS])} cells, {sum(map(_is_exact, found[CELLS]))} of them exact"]
-    for group, cells in _groups(found[CELLS], SETTINGS).items():
-        wrong = ", ".join(f"{cell['wrong']:,}" if "wrong" in cell else "diverged" for cell in cells)
-        held_out = ", ".join(f"{cell['held_out_wrong']:,}" for cell in cells if "wrong" in cell)
-        domain, parameters = (
-            next((cell[name] for cell in cells if name in cell), 0) for name in ("domain", "parameters")
+    """The cells as a table in Markdown: a row for those that differ in their seed only."""
+    lines = [
+        f"{len(found[CELLS])} cells, {sum(map(_is_exact, found[CELLS]))} of them exact",
+        "",
+        "| task | network | source | parameters | requests | wrong, for each seed | of them held out |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    for (task, *_), cells in _groups(found[CELLS], SETTINGS).items():
+        first = max(cells, key=len)  # one that has not diverged, if there is one
+        network = f"{WORDS[first['family']]}, {first['units']} units{', two layers' * (first['layers'] == 2)}"
+        known = [f"{first[name]:,}" if name in first else "" for name in ("parameters", "domain")]
+        wrong, held_out = (
+            ", ".join(f"{cell[name]:,}" if name in cell else "diverged" for cell in cells)
+            for name in ("wrong", "held_out_wrong")
         )
-        lines.append(
-            f"{' '.join(map(str, group))}: {sum(map(_is_exact, cells))} of {len(cells)} exact;"
-            f" {parameters:,} parameters; wrong of {domain:,}: {wrong} (held out: {held_out})"
-        )
+        shortest = f"1 to {task}" if "shortest" in first else task
+        lines.append(f"| {shortest} | {network} | {_read(first)} | {' | '.join(known)} | {wrong} | {held_out} |")
     return "\n".join(lines) + "\n"
+
+
+def _read(cell: Row) -> str:
+    """How a cell's source is padded and read."""
+    padding = (
+        {"left": "padded whole, ", "term": "each term padded, "}[cell["padding"]] if "terms" in cell["task"] else ""
+    )
+    return f"{padding}{'last first' if cell['reversed_source'] else 'in order'}"
 
 
 SETTINGS = ("task", "family", "units", "layers", "padding", "reversed_source", "shortest")
@@ -79,26 +94,23 @@ def _by_size(found: Tables) -> list[Row]:
     ]
 
 
-def _share_right(cells: Iterable[Row]) -> float:
-    return float(median(1 - cell["wrong"] / cell["domain"] for cell in cells))
-
-
 def _panels(count: int, height: float) -> tuple[Figure, list[Any]]:
     figure = Figure(figsize=(8, height), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
 def _map(axes: Any, values: dict[tuple[Any, Any], list[Row]], rows: list[Any], columns: list[Any]) -> Any:
-    """A heat map of the share of right answers; each place says how many seeds are exact."""
+    """A heat map of the share of wrong answers; each place says how many are wrong, and how many seeds are exact."""
     shares = np.full((len(rows), len(columns)), np.nan)
     for (row, column), cells in values.items():
         place = rows.index(row), columns.index(column)
-        shares[place] = share = _share_right(cells)
-        text = f"{share:.1%}\n{sum(map(_is_exact, cells))} of {len(cells)}"
-        axes.text(place[1], place[0], text, ha="center", va="center", size=8, color="black" if share > 0.6 else "white")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    return axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
+        shares[place] = share = max(median(cell["wrong"] / cell["domain"] for cell in cells), LEAST)
+        wrong = median(cell["wrong"] for cell in cells)
+        text = f"{wrong:,.0f} wrong\n{sum(map(_is_exact, cells))} of {len(cells)} exact"
+        axes.text(place[1], place[0], text, ha="center", va="center", size=8, color="white" if share > 0.03 else "black")
+    axes.set_xticks(range(len(columns)), [str(column).replace(", ", ",\n") for column in columns])
+    axes.set_yticks(range(len(rows)), [str(row).replace(", ", ",\n") for row in rows])
+    return axes.imshow(shares, cmap="cividis_r", norm=LogNorm(LEAST, 1), aspect="auto", origin="lower")
 
 
 def exact(found: Tables) -> Figure | None:
@@ -113,9 +125,7 @@ def exact(found: Tables) -> Figure | None:
         image = _map(axes, groups, units, list(dict.fromkeys(cell["task"] for cell in cells)))
         axes.set_title(WORDS[family])
         axes.set_ylabel("LSTM units a side")
-    figure.colorbar(
-        image, ax=panels, label="right answers of all requests, median of seeds", format=PercentFormatter(1)
-    )
+    figure.colorbar(image, ax=panels, label=WRONG)
     return figure
 
 
@@ -124,9 +134,7 @@ def reading(found: Tables) -> Figure | None:
     cells = [cell for cell in found[CELLS] if "wrong" in cell and (cell["units"], cell["layers"]) == (32, 1)]
     cells = [cell for cell in cells if "shortest" in cell or "terms" not in cell["task"] or "2 digits" in cell["task"]]
     for cell in cells:
-        order = "last first" if cell["reversed_source"] else "in order"
-        padding = {"left": "whole, ", "term": "each term, "}[cell["padding"]] if "terms" in cell["task"] else ""
-        cell["read"], cell["network"] = f"{padding}{order}", WORDS[cell["family"]].replace(" ", "\n")
+        cell["read"], cell["network"] = _read(cell), WORDS[cell["family"]].replace(" ", "\n")
     tasks = _groups(cells, ["task"])
     if not any(cell["reversed_source"] for cell in cells):
         return None
@@ -136,7 +144,7 @@ def reading(found: Tables) -> Figure | None:
         columns = sorted({cell["network"] for cell in group}, reverse=True)
         image = _map(axes, _groups(group, ["read", "network"]), rows, columns)
         axes.set_title(task if "shortest" not in group[0] else f"1 to {task}", size=10)
-    figure.colorbar(image, ax=panels, label="right answers, median of seeds", format=PercentFormatter(1))
+    figure.colorbar(image, ax=panels, label=WRONG)
     return figure
 
 
@@ -192,9 +200,7 @@ def smallest(found: Tables) -> Figure | None:
         axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
     axes.set_yticks(range(len(names)), names)
     axes.set_xscale("log")
-    axes.set_xlabel(
-        "parameters (filled: exact, empty: some answer is wrong); on the right: the fewest of an exact cell"
-    )
+    axes.set_xlabel("parameters of the cells (filled: exact; empty: not) and the fewest of an exact cell")
     axes.grid(alpha=0.3, axis="x")
     return figure
 
@@ -230,7 +236,7 @@ def shipped(found: Tables) -> Figure | None:
     """The models that ship, on lengths beyond those they were trained on."""
     rows = [row for row in found[LENGTHS] if isinstance(row["network"], str)]
     groups = _groups(rows, ["network", "varied"])
-    return _by_length(groups, lambda group: f"{group[0].split('/')[1]}: {group[1]}") if groups else None
+    return _by_length(groups, lambda group: f"{group[0]}\n{group[1]}") if groups else None
 
 
 def beyond(found: Tables) -> Figure | None:
@@ -245,7 +251,7 @@ def beyond(found: Tables) -> Figure | None:
 
 def _by_length(groups: dict[tuple[Any, ...], list[Row]], title: Callable[[tuple[Any, ...]], str]) -> Figure:
     """The share of right answers over the length, a panel a group; what was trained on has a grey ground."""
-    figure, panels = _panels(len(groups), 3.2)
+    figure, panels = _panels(len(groups), 3.4)
     for axes, (group, rows) in zip(panels, groups.items(), strict=True):
         trained = [row["length"] for row in rows if row["trained"]]
         axes.axvspan(min(trained) - 0.5, max(trained) + 0.5, color="0.88")
@@ -261,6 +267,7 @@ def _by_length(groups: dict[tuple[Any, ...], list[Row]], title: Callable[[tuple[
             )
         axes.set_title(title(group), size=9)
         axes.set_xlabel(group[1])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylim(-0.03, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.3)

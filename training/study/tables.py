@@ -22,7 +22,7 @@ def tables(results: Sequence[tuple[Cell, Row]], shipped: Sequence[Row]) -> Table
     names = [field.name for field in fields(Cell) if field.name not in ("task", "beyond")]
     for number, (cell, figures) in enumerate(results):
         settings = {"cell": number, "task": str(cell.task), **{name: getattr(cell, name) for name in names}}
-        plain = {name: value for name, value in figures.items() if not isinstance(value, list)}
+        plain = {name: value for name, value in figures.items() if not isinstance(value, list | dict)}
         found[CELLS].append({**settings, **plain})
         curve = figures.get("curve", [])
         for place, wrong in enumerate(curve):

@@ -144,6 +144,7 @@ UNRUN = {
     r"make (test|lint|format)": "runs this test, or changes this code",
     r"make (train|train-pairs|verify)\b": "takes minutes; tests/training and the guide's test run small networks",
     r"\S+ -m training (fit|fit-pairs|verify|show|compare|list)\b": "needs what takes minutes; the same test runs each",
+    r"make study|\S+ -m training study\b": "takes half an hour; tests/training/test_study.py runs a grid of four cells",
     r"\S+ examples/\S+/make_pairs.py": "writes a million lines; tests/examples looks at them",
     r"make (image|test-image)|docker compose": "needs a container engine; tests/deploy/test_image.py",
     r"\S+ -m pip install": "needs a package index",

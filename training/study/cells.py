@@ -6,7 +6,7 @@ Knows nothing of Keras, nor of where a cell runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, Literal
@@ -36,11 +36,11 @@ class Task:
     length: int
     symbols: int
 
-    def problem(self, padding: Padding = "term", shortest: int | None = None) -> Oracle:
-        """The problem itself; its sums may have fewer terms, from `shortest` on."""
+    def problem(self, padding: Padding = "term") -> Oracle:
+        """The problem itself."""
         if self.kind == "lists":
             return Reversal(self.length, self.length, self.symbols, self.length)
-        return Addition(shortest or self.length, self.length, 10**self.symbols - 1, padding)
+        return Addition(self.length, self.length, 10**self.symbols - 1, padding)
 
     def longer(self, padding: Padding, length: int) -> Oracle:
         """The same with another length."""
@@ -56,9 +56,8 @@ class Task:
 class Cell:
     """One network on one task, with one seed.
 
-    padding   of sums only; lists have none to choose
-    shortest  the fewest terms of a sum, where sums of different lengths are trained on
-    beyond    how many lengths beyond those that are trained on are asked as well
+    padding  of sums only; lists have none to choose
+    beyond   how many lengths beyond the one that is trained on are asked as well
     """
 
     task: Task
@@ -67,7 +66,6 @@ class Cell:
     layers: int = 1
     padding: Padding = "term"
     reversed_source: bool = False
-    shortest: int | None = None
     beyond: int = 0
     seed: int = 1
 
@@ -77,7 +75,7 @@ class Cell:
         return Recipe(
             name="cell",
             about="a cell of the study",
-            problem=self.task.problem(self.padding, self.shortest),
+            problem=self.task.problem(self.padding),
             family=self.family,
             encoder_units=units,
             decoder_units=units,
@@ -98,9 +96,7 @@ class Cell:
     @property
     def name(self) -> str:
         """What the cell's file is called."""
-        task = (
-            f"{self.task.kind}-{self.shortest or ''}{'-' * bool(self.shortest)}{self.task.length}x{self.task.symbols}"
-        )
+        task = f"{self.task.kind}-{self.task.length}x{self.task.symbols}"
         order = "reversed" if self.reversed_source else "in-order"
         return f"{task}-{self.family}-{self.units}x{self.layers}-{self.padding}-{order}-{self.seed}"
 
@@ -120,22 +116,37 @@ SEEDS = (1, 2)
 
 
 def grid() -> list[Cell]:
-    """Every cell of the study once: all with the first seed come first, so that a part of it is a study, too."""
-    return list(dict.fromkeys(cell for seed in SEEDS for cell in _with_seed(seed)))
+    """The cells of docs/study.md: every size with every seed, all else with the first one."""
+    return list(
+        dict.fromkeys([*_sizes(SEEDS[0]), *_readings(), *_larger(), *(c for s in SEEDS[1:] for c in _sizes(s))])
+    )
 
 
-def _with_seed(seed: int) -> Iterable[Cell]:
+def _sizes(seed: int) -> Iterator[Cell]:
     for units, task, family in product((4, 8, 16, 32), (SMALL_SUMS, SUMS, LISTS), FAMILIES):
         yield Cell(task, family, units, beyond=2 if (task, units) == (LISTS, 32) else 0, seed=seed)
+
+
+def _readings() -> Iterator[Cell]:
     for family, padding, reverse in product(FAMILIES, PADDINGS, (False, True)):
-        yield Cell(SUMS, family, 32, padding=padding, reversed_source=reverse, seed=seed)
+        yield Cell(SUMS, family, 32, padding=padding, reversed_source=reverse)
     for family in FAMILIES:
-        yield Cell(LISTS, family, 32, reversed_source=True, beyond=2, seed=seed)
-        for padding in PADDINGS:
-            yield Cell(SMALL_SUMS, family, 32, padding=padding, shortest=1, beyond=4, seed=seed)
-        yield Cell(SUMS, family, 16, layers=2, seed=seed)
-        for units in (64, 128, 256):
-            yield Cell(SUMS, family, units, seed=seed)
+        yield Cell(LISTS, family, 32, reversed_source=True, beyond=2)
+
+
+def _larger() -> Iterator[Cell]:
+    for family in FAMILIES:
+        yield Cell(SUMS, family, 16, layers=2)
+        yield Cell(SUMS, family, 64)
+    yield Cell(SUMS, "repeat_vector", 128)
+
+
+def large() -> list[Cell]:
+    """Networks of up to 256 units on every task, minutes for each of the largest."""
+    return [
+        Cell(task, family, units)
+        for task, family, units in product((SMALL_SUMS, SUMS, LISTS), FAMILIES, (64, 128, 256))
+    ]
 
 
 def quick() -> list[Cell]:

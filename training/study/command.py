@@ -15,14 +15,19 @@ from training.progress import Progress
 from training.study import cells, running, tables
 from training.study.running import Figures
 
-GRIDS = {"all": cells.grid, "quick": cells.quick}
+GRIDS = {"all": cells.grid, "large": cells.large, "quick": cells.quick}
 
 
 def add_to(commands: Any) -> None:
     """Declare the command and its options."""
     command = commands.add_parser("study", help="train a grid of small networks, and show which become exact")
     command.add_argument("--out", type=Path, default=output.RUNS / "study", help="folder for results (runs/study)")
-    command.add_argument("--cells", choices=GRIDS, default="all", help="which grid; quick takes seconds")
+    command.add_argument(
+        "--cells",
+        choices=GRIDS,
+        default="all",
+        help="the grid of docs/study.md, networks of up to 256 units, or four cells that take seconds",
+    )
     command.add_argument("--steps", type=int, default=cells.STEPS, help=f"the budget of a cell ({cells.STEPS:,})")
     command.add_argument("--jobs", type=int, default=1, help="processes on this machine, one thread each (1)")
     command.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster instead; auto finds one")

@@ -56,8 +56,7 @@ def summary(found: Tables) -> str:
             ", ".join(f"{cell[name]:,}" if name in cell else "diverged" for cell in cells)
             for name in ("wrong", "held_out_wrong")
         )
-        shortest = f"1 to {task}" if "shortest" in first else task
-        lines.append(f"| {shortest} | {network} | {_read(first)} | {' | '.join(known)} | {wrong} | {held_out} |")
+        lines.append(f"| {task} | {network} | {_read(first)} | {' | '.join(known)} | {wrong} | {held_out} |")
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +68,7 @@ def _read(cell: Row) -> str:
     return f"{padding}{'last first' if cell['reversed_source'] else 'in order'}"
 
 
-SETTINGS = ("task", "family", "units", "layers", "padding", "reversed_source", "shortest")
+SETTINGS = ("task", "family", "units", "layers", "padding", "reversed_source")
 
 
 def _groups(rows: Iterable[Row], names: Iterable[str]) -> dict[tuple[Any, ...], list[Row]]:
@@ -88,9 +87,7 @@ def _by_size(found: Tables) -> list[Row]:
     """The cells that differ in task, family, units and seed only."""
     plain = {"layers": 1, "padding": "term", "reversed_source": False}
     return [
-        cell
-        for cell in found[CELLS]
-        if "wrong" in cell and "shortest" not in cell and all(cell[name] == value for name, value in plain.items())
+        cell for cell in found[CELLS] if "wrong" in cell and all(cell[name] == value for name, value in plain.items())
     ]
 
 
@@ -107,7 +104,9 @@ def _map(axes: Any, values: dict[tuple[Any, Any], list[Row]], rows: list[Any], c
         shares[place] = share = max(median(cell["wrong"] / cell["domain"] for cell in cells), LEAST)
         wrong = median(cell["wrong"] for cell in cells)
         text = f"{wrong:,.0f} wrong\n{sum(map(_is_exact, cells))} of {len(cells)} exact"
-        axes.text(place[1], place[0], text, ha="center", va="center", size=8, color="white" if share > 0.03 else "black")
+        axes.text(
+            place[1], place[0], text, ha="center", va="center", size=8, color="white" if share > 0.03 else "black"
+        )
     axes.set_xticks(range(len(columns)), [str(column).replace(", ", ",\n") for column in columns])
     axes.set_yticks(range(len(rows)), [str(row).replace(", ", ",\n") for row in rows])
     return axes.imshow(shares, cmap="cividis_r", norm=LogNorm(LEAST, 1), aspect="auto", origin="lower")
@@ -132,18 +131,19 @@ def exact(found: Tables) -> Figure | None:
 def reading(found: Tables) -> Figure | None:
     """Heat maps: padding and order of reading by family, a panel a task."""
     cells = [cell for cell in found[CELLS] if "wrong" in cell and (cell["units"], cell["layers"]) == (32, 1)]
-    cells = [cell for cell in cells if "shortest" in cell or "terms" not in cell["task"] or "2 digits" in cell["task"]]
+    read_otherwise = {cell["task"] for cell in cells if cell["reversed_source"]}
+    cells = [cell for cell in cells if cell["task"] in read_otherwise]
     for cell in cells:
         cell["read"], cell["network"] = _read(cell), WORDS[cell["family"]].replace(" ", "\n")
     tasks = _groups(cells, ["task"])
-    if not any(cell["reversed_source"] for cell in cells):
+    if not tasks:
         return None
     figure, panels = _panels(len(tasks), 3.6)
     for axes, ((task,), group) in zip(panels, tasks.items(), strict=True):
         rows = sorted({cell["read"] for cell in group})
         columns = sorted({cell["network"] for cell in group}, reverse=True)
         image = _map(axes, _groups(group, ["read", "network"]), rows, columns)
-        axes.set_title(task if "shortest" not in group[0] else f"1 to {task}", size=10)
+        axes.set_title(task, size=10)
     figure.colorbar(image, ax=panels, label=WRONG)
     return figure
 
@@ -243,9 +243,7 @@ def beyond(found: Tables) -> Figure | None:
     """Cells on lengths beyond those they were trained on."""
     cells = {cell["cell"]: cell for cell in found[CELLS]}
     rows = [{**cells[row["network"]], **row} for row in found[LENGTHS] if row["network"] in cells]
-    for row in rows:
-        row["trained on"] = f"{'1 to ' * ('shortest' in row)}{row['task']}"
-    groups = _groups(rows, ["trained on", "varied"])
+    groups = _groups(rows, ["task", "varied"])
     return _by_length(groups, lambda group: f"trained on {group[0]}") if groups else None
 
 
@@ -271,9 +269,9 @@ def _by_length(groups: dict[tuple[Any, ...], list[Row]], title: Callable[[tuple[
         axes.set_ylim(-0.03, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("right answers of 10,000\n(grey: lengths trained on)")
+    panels[0].set_ylabel("right answers of 10,000\n(grey: trained on)")
     if panels[0].get_legend_handles_labels()[0]:
-        panels[0].legend(fontsize=7)
+        panels[0].legend(fontsize=8, loc="lower left")
     return figure
 
 

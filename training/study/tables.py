@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ def tables(results: Sequence[tuple[Cell, Row]], shipped: Sequence[Row]) -> Table
     names = [field.name for field in fields(Cell) if field.name not in ("task", "beyond")]
     for number, (cell, figures) in enumerate(results):
         settings = {"cell": number, "task": str(cell.task), **{name: getattr(cell, name) for name in names}}
-        plain = {name: value for name, value in figures.items() if not isinstance(value, list | dict)}
-        found[CELLS].append({**settings, **plain})
+        measured = {name: value for name, value in figures.items() if name not in (*asdict(cell), "curve", "lengths")}
+        found[CELLS].append({**settings, **measured})
         curve = figures.get("curve", [])
         for place, wrong in enumerate(curve):
             samples = figures["samples"] * (place + 1) // len(curve)
             found[CURVES].append({"cell": number, "samples": samples, "validation_wrong": wrong})
         for row in figures.get("lengths", []):
-            trained = (cell.shortest or cell.task.length) <= row["length"] <= cell.task.length
+            trained = row["length"] == cell.task.length
             varied = "terms" if cell.task.kind == "sums" else "items"
             found[LENGTHS].append({"network": number, "varied": varied, "trained": trained, **row})
     return found

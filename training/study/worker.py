@@ -49,7 +49,7 @@ def measure(cell: Cell, steps: int) -> dict[str, Any]:
     problem = recipe.problem
     network = Varying.of(fused.build(problem, fit.spec, fit.models).SerializeToString())
     run = running.run(problem, network, problem.distinct(np.random.default_rng(0), running.BATCH), hold_out=True)
-    lengths = range(cell.shortest or cell.task.length, cell.task.length + cell.beyond + 1) if cell.beyond else ()
+    lengths = range(cell.task.length, cell.task.length + cell.beyond + 1) if cell.beyond else ()
     longer = partial(cell.task.longer, cell.padding)
     smallest = NetworkSpec("repeat_vector", (4,), (4,), 0)
     reference = fused.build(problem, smallest, networks.build(problem, smallest))

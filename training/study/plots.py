@@ -36,7 +36,7 @@ def draw(found: Tables, folder: Path) -> list[Path]:
             if made is not None:
                 FigureCanvasAgg(made)
                 drawn.append(folder / f"{name}.png")
-                made.savefig(drawn[-1], dpi=90, metadata={"Software": None}, pil_kwargs={"optimize": True})
+                made.savefig(drawn[-1], dpi=84, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return drawn
 
 

@@ -176,9 +176,8 @@ def curves(found: Tables) -> Figure | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1_000:.0f}k"))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(f"wrong on validation, median of seeds\n({LEAST:g}: none)")
-    handles, labels = panels[-1].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), title="units", loc="outside right upper")
+    lines = {int(line.get_label()): line for axes in panels for line in axes.get_lines()}
+    figure.legend([lines[size] for size in units], units, title="units", loc="outside right upper")
     figure.suptitle("solid: repeat vector, dashed: autoregressive", size=10)
     return figure
 

@@ -57,7 +57,7 @@ def hear(process: subprocess.Popen[str]) -> dict[str, str]:
 def test_a_lost_node_loses_no_finished_cell(tmp_path: Path) -> None:
     with cluster() as nodes:
         study = ["-m", "training", "study", "--cells", "quick", "--steps", "40", "--out", str(tmp_path)]
-        command = [PYTHON, *study, "--ray", hear(nodes)["address"], "--python", sys.executable]
+        command = [str(PYTHON), *study, "--ray", hear(nodes)["address"], "--python", sys.executable]
         with subprocess.Popen(
             command, cwd=service.ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as driver:

@@ -343,7 +343,7 @@ def other_vocabularies(copy: Copy, data: dict[str, Any]) -> None:
     vocabulary = data["vocabularies"][copy.one_of("source", "target")]
     symbols = vocabulary["symbols"]
     one, other = copy.random.sample(range(len(symbols)), 2)
-    another_type = float(symbols[one]) if isinstance(symbols[one], int) else ord(symbols[one])
+    another_type = float(symbols[one]) if isinstance(symbols[one], int) else len(symbols[one])
 
     def having(changes: dict[int, Any]) -> dict[str, Any]:
         return {"symbols": [changes.get(place, symbol) for place, symbol in enumerate(symbols)]}

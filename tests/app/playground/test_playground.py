@@ -126,6 +126,7 @@ def test_each_positions_candidates_states_and_attention(page: Page, address: str
 
 def test_rows_and_columns_light_up_together(page: Page, address: str) -> None:
     opened(page, address, ATTENTION)
+    expect(page.get_by_text("Whole answers")).to_be_visible()  # comes last, and moves what is below it
     page.locator('.attention td[data-source="2"][data-target="1"]').hover()
     expect(page.locator('.attention th[data-source="2"]')).to_have_class("lit")
     expect(page.locator('.attention th[data-target="1"]')).to_have_class("lit")

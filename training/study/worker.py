@@ -35,7 +35,7 @@ ROUNDS, CALLS = 400, 5
 
 
 def measure(cell: Cell, steps: int) -> dict[str, Any]:
-    """Train a cell, and check its answers to all requests that there are, by the graph that would be served."""
+    """Train a cell, then run every request through the graph that would be served."""
     import keras
 
     from training import fitting, fused, networks

@@ -11,9 +11,7 @@ from seq2seq.problems.pairs import Pairs
 from seq2seq.problems.reversal import Reversal
 
 
-@pytest.mark.parametrize(
-    "problem", [Addition(2, 3, 99, "term"), Arithmetic("+-*", 99), Reversal(6, 6, 50, 3)], ids=str
-)
+@pytest.mark.parametrize("problem", [Addition(2, 3, 99, "term"), Arithmetic("+-*", 99), Reversal(6, 6, 50, 3)], ids=str)
 def test_a_problem_is_rebuilt_from_its_spec(problem: Problem) -> None:
     assert from_spec(problem.spec()) == problem
 

@@ -87,13 +87,18 @@ class Addition(Expressions):
     def sample_terms(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> Terms:
         """n random expressions' terms (n, max_terms): the number of terms uniform, then each term uniform.
 
-        A share of `rare` has its terms drawn from a window of its own, its width log-uniform and its place uniform, so
-        that sums near either end, which few expressions have, come more often.
+        A share of `rare` has its terms drawn from windows, their widths log-uniform. Half of the windows lie at either
+        end, the others anywhere. In half of these expressions all terms have one window, in the others each has its
+        own. So sums near the ends, and small terms among large ones, which few expressions have, come more often.
         """
         values = self.largest - self.smallest + 1
-        width = np.where(rng.random(n) < rare, values ** rng.random(n), values).astype(np.int64)  # (n,)
-        lowest = self.smallest + rng.integers(0, values - width + 1)
-        terms = rng.integers(lowest[:, None], (lowest + width)[:, None], size=(n, self.max_terms))
+        windows = rng.random((2, n, self.max_terms))
+        shared = rng.random(n) < 0.5
+        windows[:, shared] = windows[:, shared, :1]
+        width = np.where(rng.random((n, 1)) < rare, values ** windows[0], values).astype(np.int64)  # (n, max_terms)
+        place = np.clip(windows[1] * 2 - 0.5, 0, 1)  # from the lowest to the highest
+        lowest = self.smallest + np.rint(place * (values - width)).astype(np.int64)
+        terms = rng.integers(lowest, lowest + width)
         counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
         terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
         return terms

@@ -104,7 +104,7 @@ def test_the_answer_its_confidence_and_what_is_known_of_the_truth(page: Page, ad
     answer(page).to_have_text("16")
     expect(page.locator(".certainty")).to_contain_text("sure")
     expect(page.locator(".verdict")).to_contain_text("Right")
-    expect(page.locator(".time")).to_contain_text(re.compile(r"[\d.,]+ ms, there and back. addition, version 1"))
+    expect(page.locator(".time")).to_contain_text(re.compile(r"[\d.,]+ ms, there and back. addition, version 2"))
 
 
 def test_each_positions_candidates_states_and_attention(page: Page, address: str) -> None:
@@ -254,7 +254,7 @@ def test_models_view(page: Page, address: str) -> None:
     expect(picture).to_be_visible()
     page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
     bundle.get_by_text("with SHA-256").click()
-    manifest = json.loads((service.ROOT / "models/addition/1/manifest.json").read_text())
+    manifest = json.loads((service.ROOT / "models/addition/2/manifest.json").read_text())
     expect(bundle.locator("code").filter(has_text=manifest["files"]["greedy.onnx"]["sha256"][:16])).to_be_visible()
     rates = json.loads((service.ROOT / "models/pronunciation/1/manifest.json").read_text())["evaluation"]
     shown = f"{rates['wrong'] / rates['tested']:.1%} wrong"
@@ -302,11 +302,11 @@ def test_limits_show_as_one_types(page: Page, address: str) -> None:
     opened(page, address, "#model=addition&value=10%2B6")
     typed(page, "10+")
     expect(page.locator("#value-error")).to_contain_text("Term 2 is empty")
-    expect(page.locator("#value-room")).to_have_text("3 of 32 characters")
+    expect(page.locator("#value-room")).to_have_text("3 of 44 characters")
     typed(page, "10+7")
     answer(page).to_have_text("17")
     expect(page.locator("#value-error")).to_be_empty()
-    typed(page, "1" * 33)
+    typed(page, "1" * 45)
     expect(page.locator("#value-room")).to_have_class("room over")
 
 

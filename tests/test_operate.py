@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import service
-from hostile_bundles import copied
 
 OPERATE = (service.ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 LOGGED = "addition version 2 was removed and is no longer served; version 1 answers"
@@ -23,7 +22,6 @@ def hide(version: Path) -> None:
 def test_roll_back(tmp_path: Path, workers: int, remove: Callable[[Path], None]) -> None:
     assert f"`{LOGGED}`" in " ".join(OPERATE.split())
     models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
-    copied(models_dir, 2)
     with service.running(models_dir=models_dir, watch_s=0.1, workers=workers, drain_s=0) as running:
         running.await_workers(workers)
         assert running.ask("POST", "/add", {"expression": "1+1"})[1]["model"]["version"] == "2"

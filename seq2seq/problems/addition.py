@@ -87,13 +87,20 @@ class Addition(Expressions):
     def sample_terms(self, rng: np.random.Generator, n: int, *, rare: float = 0.0) -> Terms:
         """n random expressions' terms (n, max_terms): the number of terms uniform, then each term uniform.
 
-        A share of `rare` has its terms drawn from a window of its own, its width log-uniform and its place uniform, so
-        that sums near either end, which few expressions have, come more often.
+        A share of `rare` has its digits drawn from windows of 0 to 9, their widths log-uniform. Half of the windows lie
+        at either end. In half of the expressions all terms have the same window for their units, in the others each has
+        its own; so for the tens, and so on. Few expressions are near the ends, have large carries, or small terms among
+        large ones. These come more often so. A term out of range becomes the nearest one in range.
         """
-        values = self.largest - self.smallest + 1
-        width = np.where(rng.random(n) < rare, values ** rng.random(n), values).astype(np.int64)  # (n,)
-        lowest = self.smallest + rng.integers(0, values - width + 1)
-        terms = rng.integers(lowest[:, None], (lowest + width)[:, None], size=(n, self.max_terms))
+        windows = rng.random((2, self.digits, n, self.max_terms))
+        shared = rng.random((self.digits, n, 1)) < 0.5
+        widths, places = np.where(shared, windows[..., :1], windows)
+        width = (10**widths).astype(np.int64)
+        lowest = np.rint(np.clip(places * 2 - 0.5, 0, 1) * (10 - width)).astype(np.int64)
+        digits = rng.integers(lowest, lowest + width)  # (digits, n, max_terms), units first
+        windowed = np.tensordot(10 ** np.arange(self.digits), digits, axes=1).clip(self.smallest, self.largest)
+        uniform = rng.integers(self.smallest, self.largest + 1, size=windowed.shape)
+        terms = np.where(rng.random((n, 1)) < rare, windowed, uniform)
         counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
         terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
         return terms

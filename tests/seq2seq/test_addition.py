@@ -105,11 +105,14 @@ def test_samples_keep_to_the_domain(problem: Addition, rng: np.random.Generator)
 
 
 def test_rare_sums_are_made_common(rng: np.random.Generator) -> None:
-    def at_the_ends(rare: float) -> int:
-        sums = SERVED.sample_terms(rng, 100_000, rare=rare).clip(0).sum(axis=1)
-        return int((sums > 280).sum())
+    def of_each(rare: float) -> list[int]:
+        """Sums near the upper end, and those whose units carry most while their tens are few."""
+        terms = SERVED.sample_terms(rng, 100_000, rare=rare).clip(0)
+        carry, few = (terms % 10).sum(axis=1) >= 26, (terms // 10).sum(axis=1) <= 1
+        return [int((terms.sum(axis=1) > 280).sum()), int((carry & few).sum())]
 
-    assert at_the_ends(0.5) > 3 * at_the_ends(0.0)
+    for often, seldom in zip(of_each(0.5), of_each(0.0), strict=True):
+        assert often > 3 * seldom
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,10 @@ def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
         ("addition --encoder-units 0", "encoder_units is 1 to 16 numbers"),
         ("addition --decoder-units 24,-24", "decoder_units is 1 to 16 numbers"),
         ("reversal --encoder-units 25", "must be the same"),
-        ("addition --max-terms x", "--max-terms takes a value such as 3, not 'x'"),
+        ("addition --max-terms x", "--max-terms takes a value such as 4, not 'x'"),
         ("addition --max-terms 2.5", "max_terms must be an integer, not 2.5"),
         ("addition --max-terms 1", "terms must be at least 1 and ordered"),
-        ("addition --max-terms 1" + 5_000 * "0", "--max-terms takes a value such as 3"),
+        ("addition --max-terms 1" + 5_000 * "0", "--max-terms takes a value such as 4"),
         ("addition --max-terms 9", "too large"),
         ("addition --padding up", "padding must be one of"),
         ("addition --cardinality 20", "addition has no --cardinality; it has --min-terms, --max-terms"),
@@ -145,9 +145,9 @@ def test_a_wrong_call_gives_one_line(words: str, message: str, capsys: pytest.Ca
 
 def test_one_thing_each_is_changed_without_editing_code() -> None:
     recipe = asked("addition", "--encoder-units", "24,16", "--decoder-units=8", "--epochs", "3", "--batch-size", "64",
-                   "--learning-rate", "0.5", "--seed", "7", "--samples", "900", "--no-hold-out", "--max-terms", "4",
+                   "--learning-rate", "0.5", "--seed", "7", "--samples", "900", "--no-hold-out", "--max-terms", "3",
                    "--largest", "9", "--padding", "left")  # fmt: skip
-    problem = replace(RECIPES["addition"].problem, max_terms=4, largest=9, padding="left")  # type: ignore[call-arg]
+    problem = replace(RECIPES["addition"].problem, max_terms=3, largest=9, padding="left")  # type: ignore[call-arg]
     assert recipe == replace(RECIPES["addition"], encoder_units=(24, 16), decoder_units=(8,), epochs=3, batch_size=64,
                              learning_rate=0.5, seed=7, samples=900, hold_out=False, problem=problem,
                              ships=False)  # fmt: skip
@@ -157,9 +157,9 @@ def test_one_thing_each_is_changed_without_editing_code() -> None:
     ("words", "ships"),
     [
         ("--encoder-units 8 --epochs 2", True),
-        ("--max-terms 4 --padding column", True),
+        ("--max-terms 4 --padding term", True),
         ("--min-terms 1", True),
-        ("--max-terms 2", False),
+        ("--max-terms 3", False),
         ("--largest 9", False),
     ],
 )

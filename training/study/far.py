@@ -62,8 +62,8 @@ def _taken(problem: Oracle, length: int) -> Oracle:
 
 
 SHIPPED: list[tuple[str, str, Callable[[Oracle, int], Oracle], list[int], list[int]]] = [
-    ("models/addition/1", "terms", _terms, [3], [3, 4, 5, 6, 7, 8]),
-    ("models/addition/1", "digits of a term", _digits, [2], [2, 3, 4]),
+    ("models/addition/2", "terms", _terms, [4], [4, 5, 6, 7, 8]),
+    ("models/addition/2", "digits of a term", _digits, [2], [2, 3, 4]),
     ("models/reversal/3", "items in the list", _items, [8], [8, 9, 10, 12, 16, 24, 32]),
     ("models/reversal/2", "items to reverse", _taken, [3], [1, 2, 3, 4, 5, 6]),
 ]

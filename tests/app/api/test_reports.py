@@ -27,7 +27,7 @@ class Bundles:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """A service of one model, whose folder a test may change."""
     folder = tmp_path_factory.mktemp("models")
-    shutil.copytree(MODELS / "addition", folder / "addition")
+    shutil.copytree(MODELS / "addition" / "1", folder / "addition" / "1")
     return Bundles(Client(create_app(Settings(models_dir=folder, watch_s=0))), folder / "addition" / "1" / "report")
 
 

@@ -66,8 +66,8 @@ def assert_right(result: Any, model: str) -> None:
     assert result.get_response()["model_name"] == model
 
 
-VERSIONS = {"addition": "1", "reversal": "3"}
-"""What ships."""
+VERSIONS = {"addition": "2", "reversal": "3"}
+"""The newest of each that ships."""
 
 
 @pytest.mark.parametrize("model", ["addition", "reversal"])
@@ -148,8 +148,8 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("addition")
-    assert client.is_model_ready("addition", "1")
-    assert not client.is_model_ready("addition", "2")
+    assert client.is_model_ready("addition", "2")
+    assert not client.is_model_ready("addition", "9")
     assert not client.is_model_ready("division")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     metadata = client.get_model_metadata("reversal", "3")
@@ -162,10 +162,10 @@ def test_server_and_models_describe_themselves(client: Any) -> None:
 
 def test_statistics_and_configuration_are_told(client: Any) -> None:
     assert {"statistics", "model_configuration"} <= set(client.get_server_metadata()["extensions"])
-    (before,) = client.get_inference_statistics("addition", "1")["model_stats"]
+    (before,) = client.get_inference_statistics("addition", "2")["model_stats"]
     client.infer("addition", tensors(triton, "addition", binary=True))
     (after,) = client.get_inference_statistics("addition")["model_stats"]
-    assert (after["name"], after["version"]) == ("addition", "1")
+    assert (after["name"], after["version"]) == ("addition", "2")
     assert after["inference_count"] == before["inference_count"] + len(EXPRESSIONS)
     assert after["execution_count"] > before["execution_count"]
     assert [model["name"] for model in client.get_inference_statistics()["model_stats"]] == sorted(
@@ -184,13 +184,13 @@ def test_statistics_and_configuration_are_told(client: Any) -> None:
     [
         (lambda client: client.infer("division", tensors(triton, "addition", binary=True)), "404", "no model division"),
         (
-            lambda client: client.infer("addition", tensors(triton, "addition", binary=True), model_version="2"),
+            lambda client: client.infer("addition", tensors(triton, "addition", binary=True), model_version="9"),
             "404",
-            "no version 2",
+            "no version 9",
         ),
         (lambda client: client.infer("addition", tensors(triton, "reversal", binary=True)), "400", 'input "sequence"'),
         (lambda client: client.get_inference_statistics("division"), "404", "no model division"),
-        (lambda client: client.get_model_config("addition", "2"), "404", "no version 2"),
+        (lambda client: client.get_model_config("addition", "9"), "404", "no version 9"),
         (lambda client: client.get_trace_settings(), "404", "does not offer trace settings"),
         (lambda client: client.update_trace_settings("addition", {"trace_rate": "1"}), "404", "trace settings"),
         (lambda client: client.get_log_settings(), "404", "does not offer log settings"),
@@ -214,7 +214,7 @@ def test_refusals_are_understood(client: Any, ask: Callable[[Any], Any], status:
 def add_version(models_dir: Path, version: str) -> Path:
     """Another version of the model that adds, the same but for its number."""
     directory = models_dir / "addition" / version
-    shutil.copytree(models_dir / "addition" / "1", directory)
+    shutil.copytree(models_dir / "addition" / "2", directory)
     manifest = json.loads((directory / "manifest.json").read_bytes())
     bundle.write_manifest(directory, manifest | {"version": version})
     return directory
@@ -239,21 +239,21 @@ def test_repository_is_changed_while_it_serves(tmp_path: Path) -> None:
     ):
         assert states(client) == dict.fromkeys(SHIPPED, "READY")
 
-        add_version(models_dir, "2")
-        assert states(client)["addition/2"] == "UNAVAILABLE"
-        assert version_that_answers(client) == "1"
-        client.load_model("addition")
-        assert states(client) == dict.fromkeys([*SHIPPED, "addition/2"], "READY")
+        add_version(models_dir, "3")
+        assert states(client)["addition/3"] == "UNAVAILABLE"
         assert version_that_answers(client) == "2"
+        client.load_model("addition")
+        assert states(client) == dict.fromkeys([*SHIPPED, "addition/3"], "READY")
+        assert version_that_answers(client) == "3"
 
-        graph = add_version(models_dir, "3") / "greedy.onnx"
+        graph = add_version(models_dir, "4") / "greedy.onnx"
         graph.write_bytes(graph.read_bytes()[::-1])
         with pytest.raises(InferenceServerException) as caught:
             client.load_model("addition")
         assert caught.value.status() == "400"
-        assert caught.value.message().startswith("addition/3/greedy.onnx: was altered")
-        assert states(client)["addition/3"] == "UNAVAILABLE"
-        assert version_that_answers(client) == "2"
+        assert caught.value.message().startswith("addition/4/greedy.onnx: was altered")
+        assert states(client)["addition/4"] == "UNAVAILABLE"
+        assert version_that_answers(client) == "3"
 
         client.unload_model("addition")
         assert set(states(client).values()) == {"READY", "UNAVAILABLE"}
@@ -264,7 +264,7 @@ def test_repository_is_changed_while_it_serves(tmp_path: Path) -> None:
         assert caught.value.status() == "503"
         assert client.is_model_ready("reversal")
 
-        shutil.rmtree(models_dir / "addition" / "3")
+        shutil.rmtree(models_dir / "addition" / "4")
         client.load_model("addition")
         assert client.is_server_ready()
-        assert version_that_answers(client) == "2"
+        assert version_that_answers(client) == "3"

@@ -104,7 +104,7 @@ def test_the_answer_its_confidence_and_what_is_known_of_the_truth(page: Page, ad
     answer(page).to_have_text("16")
     expect(page.locator(".certainty")).to_contain_text("sure")
     expect(page.locator(".verdict")).to_contain_text("Right")
-    expect(page.locator(".time")).to_contain_text(re.compile(r"[\d.,]+ ms, there and back. addition, version 1"))
+    expect(page.locator(".time")).to_contain_text(re.compile(r"[\d.,]+ ms, there and back. addition, version 2"))
 
 
 def test_each_positions_candidates_states_and_attention(page: Page, address: str) -> None:
@@ -255,7 +255,7 @@ def test_models_view(page: Page, address: str) -> None:
     expect(picture).to_be_visible()
     page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
     bundle.get_by_text("with SHA-256").click()
-    manifest = json.loads((service.ROOT / "models/addition/1/manifest.json").read_text())
+    manifest = json.loads((service.ROOT / "models/addition/2/manifest.json").read_text())
     expect(bundle.locator("code").filter(has_text=manifest["files"]["greedy.onnx"]["sha256"][:16])).to_be_visible()
     rates = json.loads((service.ROOT / "models/pronunciation/1/manifest.json").read_text())["evaluation"]
     shown = f"{rates['wrong'] / rates['tested']:.1%} wrong"
@@ -281,7 +281,7 @@ def test_live_view(page: Page, address: str) -> None:
     ("fragment", "words", "marked"),
     [
         ("model=addition&value=10%2B1000%2B3", "Term 2 is 1000; a term is from 0 to 99.", "1000"),
-        ("model=addition&value=", "The expression is empty; write 2 or 3 terms, as in 10+6+7.", None),
+        ("model=addition&value=", "The expression is empty; write 2 to 4 terms, as in 10+6+7+34.", None),
         ("model=reversal&value=1,2,3,4,5,99", "Item 6 is 99; an item is from 1 to 50.", "99"),
         ("model=reversal&value=1,2,a,4,5,6", 'Item 3 is "a"; an item is an integer, written as 7.', "a"),
         ("model=pronunciation&value=cell9phone", "Character 5 is '9', which the model does not know.", "9"),
@@ -303,11 +303,11 @@ def test_limits_show_as_one_types(page: Page, address: str) -> None:
     opened(page, address, "#model=addition&value=10%2B6")
     typed(page, "10+")
     expect(page.locator("#value-error")).to_contain_text("Term 2 is empty")
-    expect(page.locator("#value-room")).to_have_text("3 of 32 characters")
+    expect(page.locator("#value-room")).to_have_text("3 of 44 characters")
     typed(page, "10+7")
     answer(page).to_have_text("17")
     expect(page.locator("#value-error")).to_be_empty()
-    typed(page, "1" * 33)
+    typed(page, "1" * 45)
     expect(page.locator("#value-room")).to_have_class("room over")
 
 

@@ -42,6 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "encoder_units": {"type": units, "help": "units of each layer, such as 24 or 24,16"},
     "decoder_units": {"type": units, "help": "units of each layer"},
     "epochs": {"type": int, "help": "how often loss and accuracy are reported"},
+    "hard_epochs": {"type": int, "help": "how many of the last epochs have hard examples in half of their samples"},
     "batch_size": {"type": int, "help": "examples a step"},
     "learning_rate": {"type": float, "help": "the rate at its peak"},
 }

@@ -5,7 +5,7 @@ Knows nothing of Keras. 75,000 pairs take a fraction of a second; nothing is kep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -44,17 +44,23 @@ def draw_from(problem: Oracle, split: Split, rng: np.random.Generator, n: int, *
     return np.concatenate(kept)
 
 
+def trainable(recipe: Recipe, sources: IdArray) -> IdArray:
+    """Those of some sources (n, S) that the recipe may train on."""
+    return sources[in_split(recipe.problem.keys(sources), "train")] if recipe.hold_out else sources
+
+
 def passes(recipe: Recipe, rng: np.random.Generator) -> Iterator[IdArray]:
     """All the distinct sources that may be trained on, shuffled, again and again."""
     while True:
         sources = np.concatenate(list(recipe.problem.distinct(rng, CHUNK)))
-        if recipe.hold_out:
-            sources = sources[in_split(recipe.problem.keys(sources), "train")]
-        yield rng.permutation(sources)
+        yield rng.permutation(trainable(recipe, sources))
 
 
-def chunks(recipe: Recipe, rng: np.random.Generator, examples: Pair | None) -> Iterator[Pair]:
-    """Pairs without end, many at a time: passes over `examples` where they are given, else fresh ones."""
+def chunks(recipe: Recipe, rng: np.random.Generator, examples: Pair | None, hard: IdArray | None) -> Iterator[Pair]:
+    """Pairs without end, many at a time: passes over `examples` where they are given, else fresh ones.
+
+    Of fresh ones every second is a `hard` one, where these are given.
+    """
     distinct = passes(recipe, rng)
     while True:
         if examples is not None:
@@ -62,21 +68,29 @@ def chunks(recipe: Recipe, rng: np.random.Generator, examples: Pair | None) -> I
             yield examples[0][order], examples[1][order]
         else:
             sources = next(distinct) if recipe.passes else draw(recipe, rng, CHUNK)
+            if hard is not None:
+                sources[::2] = rng.choice(hard, len(sources[::2]))
             yield sources, recipe.problem.answer(sources)
 
 
-def batches(recipe: Recipe, rng: np.random.Generator, examples: Pair | None = None) -> Iterator[Pair]:
-    """Batches without end: source ids (B, S), target ids (B, T)."""
-    size = recipe.batch_size
-    sources = np.zeros((0, recipe.problem.source_length), dtype=np.int32)
-    targets = np.zeros((0, recipe.problem.target_length), dtype=np.int32)
-    for more_sources, more_targets in chunks(recipe, rng, examples):
-        sources = np.concatenate([sources, more_sources])
-        targets = np.concatenate([targets, more_targets])
+def batches(
+    recipe: Recipe, rng: np.random.Generator, examples: Pair | None = None, hard: IdArray | None = None
+) -> Iterator[Pair]:
+    """Batches without end: source ids (B, S), target ids (B, T). See `chunks`."""
+    yield from batched(recipe.batch_size, chunks(recipe, rng, examples, hard))
+
+
+def batched(size: int, pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The same pairs, so many at a time; the last are fewer if they do not fill a batch."""
+    rest: Pair | None = None
+    for pair in pairs:
+        sources, targets = pair if rest is None else map(np.concatenate, zip(rest, pair, strict=True))
         whole = len(sources) - len(sources) % size
         for start in range(0, whole, size):
             yield sources[start : start + size], targets[start : start + size]
-        sources, targets = sources[whole:], targets[whole:]
+        rest = sources[whole:], targets[whole:]
+    if rest is not None and len(rest[0]):
+        yield rest
 
 
 def fixed_examples(recipe: Recipe, rng: np.random.Generator) -> tuple[Pair | None, Pair | None]:

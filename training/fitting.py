@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ import tensorflow as tf
 from seq2seq.bundle import NetworkSpec
 from seq2seq.problem import Pair
 from seq2seq.vocabulary import IdArray
-from training import certified, data, environment, networks
+from training import certified, data, environment, hard_examples, networks
 from training.loss import cross_entropy
 from training.recipes import Recipe
 from training.stopping import Diverged
@@ -86,24 +87,37 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
         steps_per_execution=_largest_divisor(recipe.steps_per_epoch, STEPS_PER_EXECUTION),
     )
     examples, validation = data.fixed_examples(recipe, rng)
-    history = training.fit(
-        _dataset(recipe, data.batches(recipe, rng, examples)),
-        epochs=recipe.epochs,
-        steps_per_epoch=recipe.steps_per_epoch,
-        validation_data=None if validation is None else _whole(recipe, validation),
-        shuffle=False,
-        verbose=verbose,
-        callbacks=callbacks,
-    )
-    loss = history.history["loss"][-1]
-    if not math.isfinite(loss):
-        raise Diverged
-    if loss > HOPELESS * blind:
-        raise Diverged(f"the loss has risen to {loss:.3g}, where blind guessing has {blind:.3g}")
+    validation_data = None if validation is None else _whole(recipe, validation)
+    history: dict[str, list[float]] = defaultdict(list)
+    hard: IdArray | None = None
+    done = 0
+    for until in range(recipe.epochs - recipe.hard_epochs, recipe.epochs + 1):
+        if done:
+            found = hard_examples.hardest(recipe, models.training)
+            hard = found if hard is None else np.unique(np.concatenate([hard, found]), axis=0)
+            rng = np.random.default_rng((recipe.seed, done))  # the last one was drawn from ahead of what was trained on
+        ran = training.fit(
+            _dataset(recipe, data.batches(recipe, rng, examples, hard)),
+            initial_epoch=done,
+            epochs=until,
+            steps_per_epoch=recipe.steps_per_epoch,
+            validation_data=validation_data,
+            shuffle=False,
+            verbose=verbose,
+            callbacks=callbacks,
+        )
+        for name, values in ran.history.items():
+            history[name] += map(float, values)
+        loss = history["loss"][-1]
+        if not math.isfinite(loss):
+            raise Diverged
+        if loss > HOPELESS * blind:
+            raise Diverged(f"the loss has risen to {loss:.3g}, where blind guessing has {blind:.3g}")
+        done = until
     return Fit(
         models=models,
         spec=replace(spec, parameters=models.parameters),
-        history={name: [float(value) for value in values] for name, values in history.history.items()},
+        history=dict(history),
         samples=int(training.optimizer.iterations) * recipe.batch_size,
         seconds=time.perf_counter() - started,
         validation_seen=data.share_seen(recipe.problem, examples, validation),

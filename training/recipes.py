@@ -54,6 +54,7 @@ RANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "examples": (lambda value: value is None or 1 <= value <= MOST_DISTINCT, f"from 1 to {MOST_DISTINCT:,}, or none"),
     "validation": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
     "rare": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "hard_epochs": (lambda value: value >= 0, "0 or more"),
     "margin": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
     "bound_weight": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
     "bound_rows": (lambda value: 1 <= value <= MOST_IN_BATCH, f"from 1 to {MOST_IN_BATCH:,}"),
@@ -75,6 +76,8 @@ class Recipe:
     passes          draw by going through all distinct problems, shuffled anew each time, not at random
     rare            the share of draws in which rare answers are made common (see the problem)
     hold_out        never train on the held-out half of the distinct problems
+    hard_epochs     in so many of the last epochs, half of the samples are hard ones, looked for before each (see
+                    `training.hard_examples`)
     margin          by how much the loss lowers each true logit, so that it ends that much higher (see `training.loss`)
     reversed_source  the encoder reads the source's last place first
     bound_weight    of the cross-entropy on the worst logits over all tails (see `training.certified`); 0 for none
@@ -103,6 +106,7 @@ class Recipe:
     validation: float = 0.0
     passes: bool = False
     rare: float = 0.0
+    hard_epochs: int = 0
     hold_out: bool = False
     margin: float = 0.0
     reversed_source: bool = False
@@ -121,6 +125,8 @@ class Recipe:
             raise ValueError(
                 f"{self.samples} samples are less than one batch of {self.batch_size} in each of {self.epochs} epochs"
             )
+        if self.hard_epochs and (self.hard_epochs >= self.epochs or self.examples is not None):
+            raise ValueError("hard_epochs needs an epoch before them, and samples that are no fixed examples")
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
         if self.family == "autoregressive" and self.encoder_units != self.decoder_units:
@@ -253,10 +259,11 @@ RECIPES = Recipes(
             samples=64_000_000,
             batch_size=256,
             learning_rate=1e-2,
-            epochs=20,
+            epochs=10,
             warm_up=0.02,
             weight_decay=0.01,
             rare=0.5,
+            hard_epochs=2,
             margin=3.0,
             hold_out=True,
             ships=True,

@@ -101,6 +101,25 @@ def test_a_pass_goes_through_every_problem_once(rng: np.random.Generator) -> Non
     assert (one != other).any()
 
 
+def test_every_second_sample_is_a_hard_one(rng: np.random.Generator) -> None:
+    recipe = RECIPES["addition"]
+    hard = recipe.problem.encode(["9+9+19+83", "8+7+90+0"])
+    for sources, targets in itertools.islice(data.batches(recipe, rng, hard=hard), 3):
+        assert set(map(tuple, sources[::2].tolist())) == set(map(tuple, hard.tolist()))
+        assert len(np.unique(sources[1::2], axis=0)) > 100
+        assert (recipe.problem.answer(sources) == targets).all()
+
+
+@pytest.mark.parametrize("lengths", [[], [5], [3, 3, 1], [0, 10], [7, 0, 2, 1]])
+def test_batches_lose_nothing(lengths: list[int]) -> None:
+    numbers = np.arange(sum(lengths), dtype=np.int32)
+    parts = np.split(numbers, np.cumsum(lengths)[:-1]) if lengths else []
+    batches = list(data.batched(3, ((part, -part) for part in parts)))
+    assert [len(sources) for sources, _ in batches[:-1]] == [3] * (len(batches) - 1)
+    assert [number for sources, _ in batches for number in sources.tolist()] == list(range(sum(lengths)))
+    assert all((sources == -targets).all() for sources, targets in batches)
+
+
 def test_the_same_seed_draws_the_same() -> None:
     def third(seed: int) -> str:
         batches = data.batches(RECIPES["addition"], np.random.default_rng(seed))

@@ -122,7 +122,8 @@ class Settings(BaseSettings):
     )
     prove: bool = Field(
         default=False,
-        description="Whether to prove models before they are served, where the truth can be computed; takes seconds",
+        description="Whether to prove models before they are served, where the truth can be computed; takes seconds, "
+        "for large domains minutes",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface")
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(

@@ -205,10 +205,10 @@ def _growth(repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def _shipped(models_dir: Path, repeats: int) -> Iterator[dict[str, Any]]:
-    """The same for the newest version of each model, asked for its examples again and again."""
-    for folder in sorted(models_dir.iterdir()):
-        newest = max((path for path in folder.iterdir() if is_version(path.name)), key=lambda path: int(path.name))
-        files = bundle.check_files(newest, bundle.read_manifest(newest))
+    """The same for each version of each model, asked for its examples again and again."""
+    versions = [path for path in models_dir.glob("*/*") if is_version(path.name)]
+    for path in sorted(versions, key=lambda path: (path.parent, int(path.name))):
+        files = bundle.check_files(path, bundle.read_manifest(path))
         problem, spec = files.manifest.problem, files.manifest.network
         examples = sorted((problem.parse(example.request) for example in files.manifest.golden), key=len)
         middle_first = [*examples[len(examples) // 2 :], *examples[: len(examples) // 2]]
@@ -216,7 +216,7 @@ def _shipped(models_dir: Path, repeats: int) -> Iterator[dict[str, Any]]:
         sources = problem.encode(middle_first)
         is_varying = spec.family in VARYING
         yield {
-            "network": folder.name,
+            "network": f"{path.parent.name}/{path.name}",
             "units": spec.decoder_units[-1],
             "layers": len(spec.encoder_units),
             "reads": _mean_length(sources) if is_varying else problem.source_length,

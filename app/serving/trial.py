@@ -32,8 +32,8 @@ MOST_BYTES = {"onnx": 160 * 2**20, "tensorflow": 2**32}
 BY_THE_VERSION = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """How a version ends its process. Any other end says nothing of it: the system may have been short of memory."""
 
-PROVING = 20
-"""How many times larger the limits are if each version is to be proven too."""
+PROVING_BYTES, PROVING_S = 20, 100
+"""How many times as much memory and processor time a version gets that is to be proven too."""
 
 START_S = 60.0
 """How long the process may take to start, and to wait for its turn and for the disk."""
@@ -62,14 +62,14 @@ class Terms:
             settings.runtime, settings.max_batch_size, settings.max_loop_s, settings.prove, settings.load_timeout_s
         )
 
-    @property
-    def times(self) -> int:
-        """By how much the limits grow with what is to be done."""
-        return PROVING if self.prove else 1
-
     def most_seconds(self, seconds: float | None) -> float:
         """How much processor time a version gets that is to take no longer than this."""
-        return self.times * min(self.seconds, seconds or self.seconds)
+        return (PROVING_S if self.prove else 1) * min(self.seconds, seconds or self.seconds)
+
+    @property
+    def most_bytes(self) -> int:
+        """How much memory the trial gets once its code is loaded."""
+        return (PROVING_BYTES if self.prove else 1) * MOST_BYTES[self.runtime]
 
     def load(self, path: Path, *, is_tried: bool = True, prove: bool = False) -> models.Model:
         """Read a version, check it and warm it up. Raises `BundleError`."""
@@ -210,7 +210,7 @@ def main() -> int:
     terms = Terms(**order["terms"])
     runtime.loader(terms.runtime)  # so that its code is loaded before anything is limited
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_DATA, _data_bytes() + terms.times * MOST_BYTES[terms.runtime])
+    _limit(resource.RLIMIT_DATA, _data_bytes() + terms.most_bytes)
     with contextlib.suppress(OSError):  # the system is to kill this process before the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     for path in map(Path, order["paths"]):

@@ -36,7 +36,8 @@ def test_every_part_takes_time() -> None:
 
 def test_each_shipped_network_is_timed_at_its_own_lengths() -> None:
     rows = {row["network"]: row for row in cost._shipped(MODELS, 1)}
-    assert set(rows) == {folder.name for folder in MODELS.iterdir()}
-    assert (rows["addition"]["reads"], rows["reversal"]["writes"]) == (8, 3)
-    assert rows["pronunciation"]["reads"] < 20  # it accepts 34 letters and more
+    assert set(rows) == {f"{path.parent.name}/{path.name}" for path in MODELS.glob("*/[0-9]*")}
+    assert [rows[f"addition/{version}"]["reads"] for version in (1, 2)] == [8, 8]
+    assert [rows[f"reversal/{version}"]["writes"] for version in (2, 3)] == [3, 3]
+    assert rows["pronunciation/1"]["reads"] < 20  # it accepts 34 letters and more
     assert all(row[f"of {batch}"] > 0 for row in rows.values() for batch in cost.BATCHES)

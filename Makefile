@@ -10,6 +10,8 @@ DEV := .venv-dev/requirements.txt
 RAY := .venv-ray/requirements.txt
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make requirements"
+# A file of tests stays in one process, so that what it starts is started once.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 PEERS := $(basename $(notdir $(wildcard benchmarks/requirements/*.in)))
 
 MAKEFLAGS += --no-print-directory
@@ -26,10 +28,10 @@ serve: $(SERVING)  ## serve the models on 127.0.0.1:8000; HOST= and PORT= change
 	@APP_HOST=$(HOST) APP_PORT=$(PORT) exec .venv/bin/python -m app $(ARGS)
 
 test: $(DEV)  ## all tests but those of the container and of reliability
-	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability" $(ARGS)
+	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability" $(AT_ONCE) $(ARGS)
 
 test-fast: $(DEV)  ## the tests that need no TensorFlow
-	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability and not training" $(ARGS)
+	@exec .venv-dev/bin/python -m pytest -m "not image and not reliability and not training" $(AT_ONCE) $(ARGS)
 
 test-reliability: $(DEV) $(RAY)  ## stops, kills, overload and soak under load, for half an hour; SOAK_S= for another soak than 600 s
 	@exec .venv-dev/bin/python -m pytest -m reliability $(ARGS)

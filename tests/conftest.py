@@ -6,7 +6,7 @@ of its own, by anyio's plugin of pytest: see `anyio_mode` in pyproject.toml.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ import pytest
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     needs_keras = collection_path.suffix == ".py" and "pytestmark = pytest.mark.training" in collection_path.read_text()
     return True if needs_keras and "not training" in config.option.markexpr else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What is logged may name a folder that is no UTF-8. It is escaped, to reach the process that collects reports."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,7 @@ from app.keys import BrokenKeys, KeyFile
 from app.main import create_app, make_keys
 from app.settings import Settings
 
-KEY = keys.fresh_key()
-OTHER = keys.fresh_key()
+KEY, OTHER = (f"{keys.KEY_PREFIX}{letter * 43}" for letter in "ko")
 ADD = {"expression": "10+6"}
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 PAGES = {"/", *(f"/playground/{name}" for name in playground.names()), *problem_pages.paths()}

@@ -125,8 +125,10 @@ class Recipe:
             raise ValueError(
                 f"{self.samples} samples are less than one batch of {self.batch_size} in each of {self.epochs} epochs"
             )
-        if self.hard_epochs and (self.hard_epochs >= self.epochs or self.examples is not None):
-            raise ValueError("hard_epochs needs an epoch before them, and samples that are no fixed examples")
+        if self.hard_epochs >= self.epochs:
+            raise ValueError(f"hard_epochs must be fewer than the {self.epochs} epochs, not {self.hard_epochs}")
+        if self.hard_epochs and self.examples is not None:
+            raise ValueError("hard_epochs needs samples that are drawn afresh, not a fixed number of examples")
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
         if self.family == "autoregressive" and self.encoder_units != self.decoder_units:

@@ -106,7 +106,7 @@ def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
         ("addition --seed -1", "seed is from 0 to 4,294,967,295, not -1"),
         ("addition --seed one", "invalid int value"),
         ("addition --samples 0", "samples is from 1 to"),
-        ("addition --samples 100", "100 samples are less than one batch of 256 in each of 20 epochs"),
+        ("addition --samples 100", "100 samples are less than one batch of 256 in each of 10 epochs"),
         ("addition --samples 1" + 30 * "0", "samples is from 1 to"),
         ("addition --epochs 0", "epochs is from 1 to"),
         ("addition --batch-size 10000000", "batch_size is from 1 to 65,536"),
@@ -156,7 +156,7 @@ def test_one_thing_each_is_changed_without_editing_code() -> None:
 @pytest.mark.parametrize(
     ("words", "ships"),
     [
-        ("--encoder-units 8 --epochs 2", True),
+        ("--encoder-units 8 --epochs 3", True),
         ("--max-terms 4 --padding term", True),
         ("--min-terms 1", True),
         ("--max-terms 3", False),

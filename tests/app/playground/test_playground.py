@@ -281,7 +281,7 @@ def test_live_view(page: Page, address: str) -> None:
     ("fragment", "words", "marked"),
     [
         ("model=addition&value=10%2B1000%2B3", "Term 2 is 1000; a term is from 0 to 99.", "1000"),
-        ("model=addition&value=", "The expression is empty; write 2 to 4 terms, as in 10+6+7+34.", None),
+        ("model=addition&value=", "The expression is empty; write 2 to 4 terms, as in 10+6+7+2.", None),
         ("model=reversal&value=1,2,3,4,5,99", "Item 6 is 99; an item is from 1 to 50.", "99"),
         ("model=reversal&value=1,2,a,4,5,6", 'Item 3 is "a"; an item is an integer, written as 7.', "a"),
         ("model=pronunciation&value=cell9phone", "Character 5 is '9', which the model does not know.", "9"),
@@ -443,6 +443,8 @@ def test_by_keyboard_only(page: Page, address: str) -> None:
     expect(page.locator("#skip")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#version")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_role("radio", checked=True)).to_be_focused()
     page.keyboard.press("ArrowDown")

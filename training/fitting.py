@@ -10,6 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from seq2seq.problem import Pair
 from seq2seq.vocabulary import IdArray
 from training import certified, data, environment, hard_examples, networks
 from training.loss import cross_entropy
+from training.progress import Progress
 from training.recipes import Recipe
 from training.stopping import Diverged
 
@@ -93,7 +95,8 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     done = 0
     for until in range(recipe.epochs - recipe.hard_epochs, recipe.epochs + 1):
         if done:
-            found = hard_examples.hardest(recipe, models.training)
+            with closing(Progress("looking for hard examples")) as told:
+                found = hard_examples.hardest(recipe, models.training, *[told] if verbose else [])
             hard = found if hard is None else np.unique(np.concatenate([hard, found]), axis=0)
             rng = np.random.default_rng((recipe.seed, done))  # the last one was drawn from ahead of what was trained on
         ran = training.fit(

@@ -1,11 +1,13 @@
 """Hard examples: those that a half-trained network gets wrong, or right by the least, of all it may be trained on.
 
-A large problem has kinds of request that random draws hardly ever meet. Going through all of it costs no more than an
-epoch or two, as nothing is learned meanwhile. What it finds is trained on more often (Shrivastava et al., 2016).
+A large problem has kinds of request that random draws hardly ever meet. So the network goes through all of it, which
+takes as long as one or two of the epochs of `addition`. What it finds is trained on more often (Shrivastava et al.,
+2016).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import keras
@@ -14,23 +16,24 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from seq2seq.problem import Pair
+from seq2seq.proving.bounds import Progress
 from seq2seq.vocabulary import IdArray
 from training import data
-from training.progress import Progress
 from training.recipes import Recipe
 
-KEPT = 100_000
-"""How many are found at once."""
+KEPT, SHARE = 100_000, 0.1
+"""How many are found at once: so many, or that share of the distinct problems if these are few."""
 BATCH = 16_384
 
 
-def hardest(recipe: Recipe, training: keras.Model) -> IdArray:
-    """The `KEPT` sources (n, S) with the least margins, of all distinct ones that the recipe may train on.
+def hardest(recipe: Recipe, training: keras.Model, progress: Progress = lambda *_: None) -> IdArray:
+    """The sources (n, S) with the least margins, of all distinct ones that the recipe may train on.
 
     A margin is by how much a true logit exceeds the largest other one: at the worst place of the answer, and negative
     where the answer is wrong. `training` gives logits under teacher forcing.
     """
     problem = recipe.problem
+    wanted = min(KEPT, math.ceil(SHARE * problem.distinct_size))
     symbols = len(problem.target_vocabulary)
 
     @tf.function(jit_compile=recipe.xla)  # type: ignore[untyped-decorator]
@@ -41,13 +44,11 @@ def hardest(recipe: Recipe, training: keras.Model) -> IdArray:
         true, others = (tf.reduce_max(tf.where(of, logits, -np.inf), axis=-1) for of in (is_true, ~is_true))  # (B, T)
         return tf.reduce_min(true - others, axis=-1)
 
-    tell = Progress("looking for hard examples")
-
     def pairs() -> Iterator[Pair]:
         done = 0
         for listed in problem.distinct(np.random.default_rng(recipe.seed), data.CHUNK):
             done += len(listed)
-            tell("problems", done, problem.distinct_size)
+            progress("problems", done, problem.distinct_size)
             sources = data.trainable(recipe, listed)
             yield sources, problem.answer(sources)
 
@@ -56,8 +57,7 @@ def hardest(recipe: Recipe, training: keras.Model) -> IdArray:
     for sources, targets in data.batched(BATCH, pairs()):
         more = margins(data.inputs(problem, recipe.family, sources, targets), targets).numpy()
         found, found_margins = np.concatenate([found, sources]), np.concatenate([found_margins, more])
-        if len(found) >= 4 * KEPT:
-            kept = np.argpartition(found_margins, KEPT)[:KEPT]
+        if len(found) >= 4 * wanted:
+            kept = np.argpartition(found_margins, wanted)[:wanted]
             found, found_margins = found[kept], found_margins[kept]
-    tell.close()
-    return found[np.argsort(found_margins, kind="stable")[:KEPT]]
+    return found[np.argsort(found_margins, kind="stable")[:wanted]]

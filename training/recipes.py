@@ -127,8 +127,8 @@ class Recipe:
             )
         if self.hard_epochs >= self.epochs:
             raise ValueError(f"hard_epochs must be fewer than the {self.epochs} epochs, not {self.hard_epochs}")
-        if self.hard_epochs and self.examples is not None:
-            raise ValueError("hard_epochs needs samples that are drawn afresh, not a fixed number of examples")
+        if self.hard_epochs and (self.examples is not None or self.passes):
+            raise ValueError("hard_epochs needs samples that are drawn at random, not fixed examples or passes")
         if self.validation and self.examples is None:
             raise ValueError("a share for validation needs a fixed number of examples")
         if self.family == "autoregressive" and self.encoder_units != self.decoder_units:

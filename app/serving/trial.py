@@ -181,7 +181,8 @@ class Trial:
     def _blamed(self, status: int, seconds: float) -> Outcome:
         """What a version is refused for that was being tried when the process ended."""
         if status == -signal.SIGXCPU:
-            reason = f"takes more than {seconds:g} s of processor time to load and to answer its examples"
+            proven = ", and to be proven" if self._terms.prove else ""
+            reason = f"takes more than {seconds:g} s of processor time to load and to answer its examples{proven}"
             return Outcome(reason=reason, is_slow=True)
         if self._has_ended.is_set():
             return NOT_TRIED

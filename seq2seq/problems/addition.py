@@ -90,20 +90,25 @@ class Addition(Expressions):
         A share of `rare` has its digits drawn from windows of 0 to 9, their widths log-uniform. Half of the windows lie
         at either end. In half of the expressions all terms have the same window for their units, in the others each has
         its own; so for the tens, and so on. Few expressions are near the ends, have large carries, or small terms among
-        large ones. These come more often so. A term out of range becomes the nearest one in range.
+        large ones. These come more often so. In place of a term out of range, the uniform one stays.
         """
+        windowed = self._windowed(rng, n) if rare else np.full((n, self.max_terms), ABSENT)
+        uniform = rng.integers(self.smallest, self.largest + 1, size=windowed.shape)
+        is_rare = (rng.random((n, 1)) < rare) & (self.smallest <= windowed) & (windowed <= self.largest)
+        terms = np.where(is_rare, windowed, uniform)
+        counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
+        terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
+        return terms
+
+    def _windowed(self, rng: np.random.Generator, n: int) -> Terms:
+        """Terms (n, max_terms) whose digits are drawn from windows; some may be out of range."""
         windows = rng.random((2, self.digits, n, self.max_terms))
         shared = rng.random((self.digits, n, 1)) < 0.5
         widths, places = np.where(shared, windows[..., :1], windows)
         width = (10**widths).astype(np.int64)
         lowest = np.rint(np.clip(places * 2 - 0.5, 0, 1) * (10 - width)).astype(np.int64)
         digits = rng.integers(lowest, lowest + width)  # (digits, n, max_terms), units first
-        windowed = np.tensordot(10 ** np.arange(self.digits), digits, axes=1).clip(self.smallest, self.largest)
-        uniform = rng.integers(self.smallest, self.largest + 1, size=windowed.shape)
-        terms = np.where(rng.random((n, 1)) < rare, windowed, uniform)
-        counts = rng.integers(self.min_terms, self.max_terms + 1, size=(n, 1))
-        terms[np.arange(self.max_terms) < self.max_terms - counts] = ABSENT
-        return terms
+        return np.tensordot(10 ** np.arange(self.digits), digits, axes=1)
 
     def source_ids(self, terms: Terms) -> IdArray:
         """Terms (n, max_terms) → padded source ids (n, S)."""

@@ -104,12 +104,22 @@ def test_samples_keep_to_the_domain(problem: Addition, rng: np.random.Generator)
         assert set(counts.tolist()) == set(range(problem.min_terms, problem.max_terms + 1))
 
 
-def test_rare_sums_are_made_common(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("largest", [10, 20, 120, 2**61])
+def test_rare_terms_are_within_the_range_and_no_more_often_at_its_end(largest: int, rng: np.random.Generator) -> None:
+    terms = Addition(2, 3, largest, "column").sample_terms(rng, 10_000, rare=1.0)
+    terms = terms[terms != ABSENT]
+    assert ((terms >= 0) & (terms <= largest)).all()
+    assert (terms == largest).mean() < 0.2
+    assert (terms == 0).mean() < 0.2
+
+
+@pytest.mark.parametrize(("problem", "much", "carry"), [(SERVED, 280, 26), (FOUR_TERMS, 375, 33)])
+def test_rare_sums_are_made_common(problem: Addition, much: int, carry: int, rng: np.random.Generator) -> None:
     def of_each(rare: float) -> list[int]:
         """Sums near the upper end, and those whose units carry most while their tens are few."""
-        terms = SERVED.sample_terms(rng, 100_000, rare=rare).clip(0)
-        carry, few = (terms % 10).sum(axis=1) >= 26, (terms // 10).sum(axis=1) <= 1
-        return [int((terms.sum(axis=1) > 280).sum()), int((carry & few).sum())]
+        terms = problem.sample_terms(rng, 100_000, rare=rare).clip(0)
+        carries, few = (terms % 10).sum(axis=1) >= carry, (terms // 10).sum(axis=1) <= 1
+        return [int((terms.sum(axis=1) > much).sum()), int((carries & few).sum())]
 
     for often, seldom in zip(of_each(0.5), of_each(0.0), strict=True):
         assert often > 3 * seldom

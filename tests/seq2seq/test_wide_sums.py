@@ -9,6 +9,7 @@ import pytest
 import service
 
 from seq2seq import bundle
+from seq2seq.holdout import Split, in_split
 from seq2seq.problems.addition import Addition
 from seq2seq.proving import running
 from seq2seq.proving.proof import SEED
@@ -27,7 +28,7 @@ def grid(values: list[int], terms: int) -> IdArray:
 
 
 def part() -> Iterator[IdArray]:
-    """All sums of two or three terms, those of four whose terms are near either end, and random ones."""
+    """All sums of two or three terms, those of four whose terms are near an end or the middle, and random ones."""
     ends = [*range(8), 49, 50, *range(92, 100)]
     for sources in (
         grid([*range(100)], 2),
@@ -50,7 +51,11 @@ def test_what_ships_is_right_on_what_is_run_here() -> None:
     assert (result.wrong, result.mistakes) == (0, [])
 
 
-@pytest.mark.parametrize("request_", ["0+0", "0+0+0+0", "99+99+99+99"])
-def test_sums_at_the_ends_were_not_all_trained_on_and_are_right(request_: str) -> None:
-    ids, _ = onnx_runtime.load(SHIPPED).greedy(PROBLEM.encode([request_]))
+@pytest.mark.parametrize(
+    ("request_", "split"), [("0+0", "held_out"), ("0+0+0+0", "held_out"), ("99+99+99+99", "train")]
+)
+def test_sums_at_the_ends_were_not_all_trained_on_and_are_right(request_: str, split: Split) -> None:
+    sources = PROBLEM.encode([request_])
+    assert in_split(PROBLEM.keys(sources), split).all()
+    ids, _ = onnx_runtime.load(SHIPPED).greedy(sources)
     assert PROBLEM.decode(ids) == [str(sum(map(int, request_.split("+"))))]

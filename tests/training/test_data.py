@@ -117,6 +117,7 @@ def test_batches_lose_nothing(lengths: list[int]) -> None:
     batches = list(data.batched(3, ((part, -part) for part in parts)))
     assert [len(sources) for sources, _ in batches[:-1]] == [3] * (len(batches) - 1)
     assert [number for sources, _ in batches for number in sources.tolist()] == list(range(sum(lengths)))
+    assert all(0 < len(sources) <= 3 for sources, _ in batches)
     assert all((sources == -targets).all() for sources, targets in batches)
 
 

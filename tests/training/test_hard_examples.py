@@ -34,7 +34,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("hold_out", [True, False])
-@pytest.mark.parametrize("problem", [SMALL.problem, Reversal(3, 3, 20, 2)], ids=["repeat vector", "autoregressive"])
+@pytest.mark.parametrize("problem", [SMALL.problem, Reversal(3, 3, 30, 2)], ids=["repeat vector", "autoregressive"])
 def test_the_least_margins_are_found(problem: Oracle, hold_out: bool) -> None:
     family: Family = "autoregressive" if isinstance(problem, Reversal) else "repeat_vector"
     recipe = replace(SMALL, problem=problem, family=family, hold_out=hold_out, samples=3_000, epochs=2, hard_epochs=0)

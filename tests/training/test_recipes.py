@@ -57,7 +57,8 @@ def test_plain_data_rebuilds_the_recipe(name: str) -> None:
         ({"samples": 100}, "100 samples are less than one batch of 256 in each of 10 epochs"),
         ({"hard_epochs": -1}, "hard_epochs is 0 or more"),
         ({"hard_epochs": 10}, "hard_epochs must be fewer than the 10 epochs, not 10"),
-        ({"examples": 5_000}, "hard_epochs needs samples that are drawn afresh"),
+        ({"examples": 5_000}, "hard_epochs needs samples that are drawn at random"),
+        ({"problem": Addition(2, 3, 99, "term"), "passes": True}, "not fixed examples or passes"),
         ({"validation": 0.2}, "fixed number of examples"),
         ({"validation": 1.0, "examples": 5, "hard_epochs": 0}, "validation is from 0"),
         ({"examples": 0}, "examples is from 1"),
@@ -65,7 +66,7 @@ def test_plain_data_rebuilds_the_recipe(name: str) -> None:
         ({"encoder_units": (2**16,)}, "parameters do not fit into a file"),
         ({"problem": Addition(1, 1, 0, "left")}, "too few to hold out"),
         ({"problem": Addition(2, 3, 9_999, "left")}, "too large"),
-        ({"problem": Addition(2, 3, 999, "left"), "passes": True}, "too large"),
+        ({"problem": Addition(2, 3, 999, "left"), "passes": True, "hard_epochs": 0}, "too large"),
         ({"problem": Addition(2, 2, 10**12, "left"), "hold_out": False}, "too large"),
     ],
 )

@@ -181,6 +181,13 @@ def test_system_without_another_thread_tries_nothing(monkeypatch: pytest.MonkeyP
     assert not children()
 
 
+def test_proof_gets_more_time_and_memory() -> None:
+    """That of version 2 of addition takes some 1,200 s."""
+    assert (Terms(prove=True).most_seconds(None), Terms(prove=True).most_seconds(2)) == (2_000, 200)
+    assert (Terms().most_seconds(None), Terms().most_seconds(2)) == (20, 2)
+    assert Terms(prove=True).most_bytes == 20 * Terms().most_bytes == 20 * 160 * 2**20
+
+
 def test_proof_is_made_in_the_trial() -> None:
     path = MODELS / "reversal" / "2"
     assert [*Trial(Terms(prove=True))([path])] == [Outcome(seal=bundle.read_manifest(path).seal)]

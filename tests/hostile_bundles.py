@@ -16,12 +16,13 @@ from onnx import TensorProto, helper
 from seq2seq import bundle
 
 MODELS = service.ROOT / "models"
+NEWEST = max((MODELS / "addition").iterdir(), key=lambda path: int(path.name))
 
 
 def copied(models_dir: Path, version: int = 1) -> Path:
-    """The addition model as another version, to be changed."""
+    """The newest addition model as another version, to be changed."""
     directory = models_dir / "addition" / str(version)
-    shutil.copytree(MODELS / "addition" / "1", directory)
+    shutil.copytree(NEWEST, directory)
     manifest = json.loads((directory / "manifest.json").read_bytes())
     bundle.write_manifest(directory, manifest | {"version": str(version)})
     return directory

@@ -11,8 +11,9 @@ from schemathesis import GenerationMode
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 JSON = "application/json"
 HEAD_BYTES = "Inference-Header-Content-Length"
-OLDER_REVERSAL = "2"
-EXPRESSIONS = strategies.from_regex(r"(0|[1-9][0-9]?)( *\+ *(0|[1-9][0-9]?)){1,2}", fullmatch=True)
+OLDER = {"/add": "1", "/reverse": "2"}
+"""The versions that accept less than the document says, which is of the newest."""
+EXPRESSIONS = strategies.from_regex(r"(0|[1-9][0-9]?)( *\+ *(0|[1-9][0-9]?)){1,3}", fullmatch=True)
 SEQUENCES = strategies.lists(strategies.integers(1, 50), min_size=6, max_size=6)
 
 
@@ -40,15 +41,15 @@ def written(value: Any) -> Any:
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:  # noqa: ARG001
     """Leave out requests that are wrong by nothing but a header that is not described, as any browser sends.
 
-    Schemathesis does so by itself but where another header is a number, which it then takes for text. Of
-    requests to reverse, leave out those whose parts are right each by itself and are refused together. Such are lists
-    shorter than what is to be taken of them. An older version also accepts less than the document says of the newest.
+    Schemathesis does so by itself but where another header is a number, which it then takes for text. Leave out as well
+    requests whose parts are right each by itself and are refused together. Such are lists shorter than what is to be
+    taken of them, and what only the newest version accepts, with an older one.
     """
     if UNKNOWN_HEADER in {name.lower() for name in case.headers}:
         return False
-    if case.operation.path != "/reverse" or not is_positive(case):
+    if not is_positive(case):
         return True
-    if str(case.query.get("version")) == OLDER_REVERSAL:
+    if str((case.query or {}).get("version")) == OLDER.get(case.operation.path):
         return False
     match case.body:
         case {"sequence": list(items), "take": int(take)}:

@@ -370,10 +370,10 @@ def other_lengths(copy: Copy, data: dict[str, Any]) -> None:
 PROBLEMS: dict[str, dict[str, list[Any]]] = {
     "addition": {
         "min_terms": [1, 3, True, "2"],
-        "max_terms": [2, 4, 10**9],
+        "max_terms": [2, 3, 5, 10**9],
         "largest": [9, 98, 100, 999, 10**18, 10**4_000, 99.0],
         "smallest": [1, 99, -1],
-        "padding": ["left", "right", None],
+        "padding": ["left", "term", "right", None],
         "kind": ["reversal", "division", ["addition"]],
         "more": [1],
     },

@@ -19,7 +19,7 @@ import load
 import onnx
 import pytest
 import service
-from hostile_bundles import HOSTILE, copied, sealed
+from hostile_bundles import HOSTILE, NEWEST, copied, sealed
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 
@@ -204,7 +204,6 @@ async def watch(running: service.Service, unready: list[str]) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, say: Callable[[str], None]) -> None:
     models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
-    copied(models_dir, 2)
     aside = tmp_path / "aside"
     aside.mkdir()
     attacks = Attacks(models_dir, aside)
@@ -263,9 +262,10 @@ def test_models_directory_is_attacked_under_load(workers: int, tmp_path: Path, s
 def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[str], None]) -> None:
     """It is refused under load, and does not keep the service from stopping while it is tried."""
     models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
-    graph = onnx.load(models_dir / "addition" / "1" / "greedy.onnx")
+    graph = onnx.load(NEWEST / "greedy.onnx")
     HOSTILE[case][0](graph)
-    sealed(copied(tmp_path, 2), graph)
+    hostile = sealed(copied(tmp_path, int(NEWEST.name) + 1), graph)
+    there = models_dir / "addition" / hostile.name
     longest = grown = 0.0
 
     async def play() -> load.Tally:
@@ -274,14 +274,14 @@ def test_hostile_version_harms_nobody(case: str, tmp_path: Path, say: Callable[[
             async with load.closed_loop(running.port, CLIENTS) as tally:
                 await asyncio.sleep(1)
                 before = running.memory_mb()
-                (tmp_path / "addition" / "2").rename(models_dir / "addition" / "2")
-                refused = asyncio.create_task(asyncio.to_thread(running.await_line, "refused .*addition/2"))
+                hostile.rename(there)
+                refused = asyncio.create_task(asyncio.to_thread(running.await_line, f"refused .*addition/{there.name}"))
                 while not refused.done():
                     began = time.monotonic()
                     assert (await asyncio.to_thread(running.ask, "GET", "/health/live"))[0] == 200
                     longest = max(longest, time.monotonic() - began)
                     grown = max(grown, running.memory_mb() - before)
-            (models_dir / "addition" / "2").rename(models_dir / "addition" / "3")  # is tried again
+            there.rename(there.with_name(str(int(there.name) + 1)))  # is tried again
             await asyncio.sleep(0.5)
             began = time.monotonic()
             assert running.stop() == 0

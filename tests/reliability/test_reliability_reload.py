@@ -10,7 +10,7 @@ from pathlib import Path
 import load
 import pytest
 import service
-from hostile_bundles import copied
+from hostile_bundles import NEWEST, copied
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 
@@ -20,7 +20,7 @@ CLIENTS = 16
 
 
 def drop_in(models_dir: Path, version: int, *, broken: bool) -> None:
-    """The first version of the sums as another version, put into its place in one move."""
+    """The newest version of the sums as another version, put into its place in one move."""
     staged = copied(models_dir.parent / "staging", version)
     if broken:
         graph = staged / "greedy.onnx"
@@ -31,18 +31,19 @@ def drop_in(models_dir: Path, version: int, *, broken: bool) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_50_hot_reloads_under_load(workers: int, tmp_path: Path, say: Callable[[str], None]) -> None:
     models_dir = shutil.copytree(service.ROOT / "models", tmp_path / "models")
-    broken = {version for version in range(2, RELOADS + 2) if version % BROKEN_EVERY == 0}
+    dropped = range(int(NEWEST.name) + 1, int(NEWEST.name) + 1 + RELOADS)
+    broken = {version for version in dropped if version % BROKEN_EVERY == 0}
 
     async def play() -> load.Tally:
         with service.running(models_dir=models_dir, watch_s=0.05, workers=workers, log_level="info") as running:
             async with load.closed_loop(running.port, CLIENTS) as tally:
-                for version in range(2, RELOADS + 2):
+                for version in dropped:
                     await asyncio.to_thread(drop_in, models_dir, version, broken=version in broken)
                     outcome = rf"refused .*/{version}/" if version in broken else rf"loaded addition version {version};"
                     for _ in range(workers):
                         await asyncio.to_thread(running.await_line, outcome)
                 _, last = await asyncio.to_thread(running.ask, "POST", "/add", {"expression": "10+6"})
-            assert last["model"]["version"] == str(RELOADS + 1)
+            assert last["model"]["version"] == str(dropped[-1])
             return tally
 
     tally = asyncio.run(play())

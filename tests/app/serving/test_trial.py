@@ -13,7 +13,7 @@ from typing import NoReturn
 import onnx
 import pytest
 import service
-from hostile_bundles import HOSTILE, MODELS, copied, looping, sealed
+from hostile_bundles import HOSTILE, MODELS, NEWEST, copied, looping, sealed
 
 from app.serving import trial, trial_process
 from app.serving.trial import Outcome, Terms, Trial
@@ -23,7 +23,7 @@ from seq2seq import bundle
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_version_is_refused_and_the_next_one_is_tried(tmp_path: Path, case: str) -> None:
     change, reason = HOSTILE[case]
-    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    graph = onnx.load(NEWEST / "greedy.onnx")
     change(graph)
     hostile = sealed(copied(tmp_path, 1), graph)
     sound = copied(tmp_path, 2)
@@ -121,7 +121,7 @@ def children() -> str:
 
 
 def test_trial_that_is_given_up_ends_at_once(tmp_path: Path) -> None:
-    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    graph = onnx.load(NEWEST / "greedy.onnx")
     looping(graph)
     hostile = sealed(copied(tmp_path), graph)
     trial = Trial(Terms(seconds=600))
@@ -137,7 +137,7 @@ def test_trial_that_is_given_up_ends_at_once(tmp_path: Path) -> None:
 
 def test_outcome_is_told_before_the_next_version_is_tried(tmp_path: Path) -> None:
     """Who takes no more outcomes leaves no process, and keeps nobody waiting."""
-    graph = onnx.load(MODELS / "addition" / "1" / "greedy.onnx")
+    graph = onnx.load(NEWEST / "greedy.onnx")
     looping(graph)
     sound, hostile = copied(tmp_path, 1), sealed(copied(tmp_path, 2), graph)
     trial = Trial(Terms(seconds=600))

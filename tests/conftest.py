@@ -6,10 +6,14 @@ of its own, by anyio's plugin of pytest: see `anyio_mode` in pyproject.toml.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+
+for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
+    os.environ.pop(name, None)  # what `make test` was told is not for a make that a test runs
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

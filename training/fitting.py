@@ -96,7 +96,7 @@ def fit(recipe: Recipe, *, verbose: int = 0, callbacks: Sequence[keras.callbacks
     for until in range(recipe.epochs - recipe.hard_epochs, recipe.epochs + 1):
         if done:
             with closing(Progress("looking for hard examples")) as told:
-                found = hard_examples.hardest(recipe, models.training, *[told] if verbose else [])
+                found = hard_examples.hardest(recipe, models.training, told if verbose else lambda *_: None)
             hard = found if hard is None else np.unique(np.concatenate([hard, found]), axis=0)
             rng = np.random.default_rng((recipe.seed, done))  # the last one was drawn from ahead of what was trained on
         ran = training.fit(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from seq2seq.problem import Pair
+from seq2seq.proving import running
 from seq2seq.proving.bounds import Progress
 from seq2seq.vocabulary import IdArray
 from training import data
@@ -26,23 +28,15 @@ KEPT, SHARE = 100_000, 0.1
 BATCH = 16_384
 
 
-def hardest(recipe: Recipe, training: keras.Model, progress: Progress = lambda *_: None) -> IdArray:
+def hardest(recipe: Recipe, training: keras.Model, progress: Progress) -> IdArray:
     """The sources (n, S) with the least margins, of all distinct ones that the recipe may train on.
 
-    A margin is by how much a true logit exceeds the largest other one: at the worst place of the answer, and negative
-    where the answer is wrong. `training` gives logits under teacher forcing.
+    `training` gives logits under teacher forcing. See `running.margins`: where the answer is wrong, its margin is
+    negative.
     """
     problem = recipe.problem
     wanted = min(KEPT, math.ceil(SHARE * problem.distinct_size))
-    symbols = len(problem.target_vocabulary)
-
-    @tf.function(jit_compile=recipe.xla)  # type: ignore[untyped-decorator]
-    def margins(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Inputs of the network, target ids (B, T) → margins (B,)."""
-        logits = training(inputs, training=False)  # (B, T, V)
-        is_true = tf.one_hot(targets, symbols, on_value=True, off_value=False)
-        true, others = (tf.reduce_max(tf.where(of, logits, -np.inf), axis=-1) for of in (is_true, ~is_true))  # (B, T)
-        return tf.reduce_min(true - others, axis=-1)
+    logits = tf.function(partial(training, training=False), jit_compile=recipe.xla)  # inputs → (B, T, V)
 
     def pairs() -> Iterator[Pair]:
         done = 0
@@ -55,7 +49,8 @@ def hardest(recipe: Recipe, training: keras.Model, progress: Progress = lambda *
     found = np.zeros((0, problem.source_length), dtype=np.int32)
     found_margins: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
     for sources, targets in data.batched(BATCH, pairs()):
-        more = margins(data.inputs(problem, recipe.family, sources, targets), targets).numpy()
+        shown = logits(data.inputs(problem, recipe.family, sources, targets)).numpy()
+        more = running.margins(shown, targets).astype(np.float32)
         found, found_margins = np.concatenate([found, sources]), np.concatenate([found_margins, more])
         if len(found) >= 4 * wanted:
             kept = np.argpartition(found_margins, wanted)[:wanted]
